@@ -1,0 +1,33 @@
+# Two commands do all the set-up: `make demo` runs the main job, `make test` the tests.
+#
+#   make demo AUDIO=/path/to/folder    the same job on your own recordings: a folder of class folders
+#   make PYTHON=python3.12 test        with another Python than python3
+#
+# DATA_FOLDER (environment) chooses where everything is written; default: data/ of this repository.
+
+PYTHON ?= python3
+VENV   := $(CURDIR)/.venv
+PY     := $(VENV)/bin/python
+AUDIO  ?=
+NAME   ?= $(if $(AUDIO),own,demo)
+
+.PHONY: demo test clean
+
+demo: $(VENV)/ready
+	@$(if $(AUDIO),,$(PY) aux/make_demo_sounds.py)
+	@$(PY) aux/index_folder.py "$(if $(AUDIO),$(AUDIO),$$(cd src && $(PY) -c 'import shared; print(shared.data_folder())')/audio/demo)" $(NAME)
+	@cd src && $(PY) demo.py demo dataset=$(NAME)
+
+test: $(VENV)/ready
+	@$(PY) -m pytest tests
+
+# The virtual environment is whole when the file `ready` is there and newer than the list of packages.
+$(VENV)/ready: requirements.txt
+	@$(PYTHON) aux/check_python.py
+	@echo "creating .venv and installing the packages of requirements.txt (about 700 MB to fetch, a minute or two) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,42 @@
+"""TensorFlow and Keras, started without their greetings. Whoever needs them imports them from here."""
+import contextlib
+import os
+import sys
+import tempfile
+
+
+@contextlib.contextmanager
+def quiet():
+    """Hold back what native code writes to stderr in the block; shown after all when the block fails."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # errors are still shown
+with quiet():  # four lines about instructions and drivers come before any setting can turn them off
+    import keras
+    import tensorflow as tf
+    tf.config.list_physical_devices()
+
+__all__ = ['keras', 'tf', 'set_up_device']
+
+
+def set_up_device():
+    """Let GPU memory grow as needed, make every operation repeatable, and say which device is used."""
+    gpus = tf.config.list_physical_devices('GPU')
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.experimental.enable_op_determinism()
+    names = [tf.config.experimental.get_device_details(gpu).get('device_name', gpu.name) for gpu in gpus]
+    print(f'device: {"GPU " + names[0] if names else f"CPU, {os.cpu_count()} cores"}; TensorFlow {tf.__version__}')

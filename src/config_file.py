@@ -1,0 +1,142 @@
+"""All that can be configured: one dictionary per experiment. Copy an entry, rename it, edit it; nothing here computes.
+
+Every key can also be set for one run on the command line: `python sl_train.py spec dataset=us8k fold=3 n_shot=5`.
+{dataset} and {fold} in paths stand for the values of those keys; paths are relative to DATA_FOLDER, or absolute.
+"""
+DATA_FOLDER = None                                    # where everything is written; None: data/ of this repository. The
+                                                      # environment variable DATA_FOLDER wins over this
+
+DATASET = 'asc'                                       # 'us8k', 'asc', 'esc10', 'esc50', 'demo' or the name you gave to
+                                                      # your own recordings (aux/index_folder.py)
+FOLD = 0                                              # which fold; ASC-TUT has fold 0 only, US8K 0-9, ESC-10 0-4
+N_SHOT = 100                                          # training clips per class; 1 to all
+RUNS = 1                                              # how often the experiment is repeated, each with its own draw
+SEED = 0                                              # one seed, one machine: the same draws, weights and figures
+
+# ---- preprocess.py: sound files -> audio representations -------------------------------------------------------------
+
+SPECTROGRAM = {
+    'identifier': '{dataset}',                        # audio_representation/<identifier>__<type>/ is the folder
+    'dataset': DATASET,                               # whose index; the entries below set it
+    'index_file': 'index/{dataset}/index_{dataset}_folds_all.tsv',
+    'audio_folder': None,                             # folder of the sound files; None: where the script in aux/ saw them
+    'convert_id': False,                              # True: name the files by clip id; False: by audio path
+    'n_machines': 1,                                  # number of machines that share the work
+    'machine_i': 0,                                   # which of them is this one: 0 to n_machines - 1
+    'num_processing_units': 'all',                    # processes on this machine; number or 'all'
+    'overwrite': False,                               # True: replace what was made with other parameters
+    'type': 'time-freq',                              # 'time-freq' or 'waveform'
+    'spectrogram_type': 'mel',                        # 'mel' (power), 'cqt' (magnitude) or 'stft' (magnitude)
+    'resample_sr': 44100,                             # sample rate that all files are converted to; Hz
+    'resampler': 'soxr_hq',                           # any of librosa's, e.g. 'kaiser_best' (resampy, as in 2018; slow)
+    'hop': 1024,                                      # hop length; samples
+    'n_fft': 1024,                                    # FFT size of mel and stft; samples
+    'n_mels': 128,                                    # bands of mel
+    'cqt_bins': 84,                                   # bins of cqt, 12 per octave from C1 (32.7 Hz)
+}
+
+config_preprocess = {
+    'spec': {**SPECTROGRAM},                          # any data set: python preprocess.py spec dataset=<name>
+    'us8k_spec': {**SPECTROGRAM, 'dataset': 'us8k'},
+    'asc_spec': {**SPECTROGRAM, 'dataset': 'asc'},
+    'esc10_spec': {**SPECTROGRAM, 'dataset': 'esc10'},
+    'esc50_spec': {**SPECTROGRAM, 'dataset': 'esc50'},
+    'demo_spec': {**SPECTROGRAM, 'dataset': 'demo'},
+}
+
+# ---- sl_train.py, sl_evaluate.py: regularised CNNs -------------------------------------------------------------------
+
+config_sl = {
+    'spec': {
+        # which data?
+        'dataset': DATASET,
+        'fold': FOLD,
+        'audio_representation_folder': 'audio_representation/{dataset}__time-freq/',
+        'gt_train': 'index/{dataset}/gt_{dataset}_fold{fold}_train.tsv',
+        'gt_val': None,                               # None: the last weights are kept; a path: the best on that part
+        'gt_test': 'index/{dataset}/gt_{dataset}_fold{fold}_test.tsv',
+        'num_classes_dataset': None,                  # None: as many as the data set's index names
+        'skip_missing': False,                        # True: go on without the clips that preprocess.py refused
+
+        # input
+        'n_frames': 128,                              # frames of a patch
+        'pre_processing': 'logEPS',                   # 'logEPS', 'log10000' or None (for models 11-14)
+        'normalize': None,                            # None, 'train' (mean and std of the whole training part) or
+                                                      # 'chosen' (of the chosen clips alone)
+        'pad_short': 'repeat-pad',                    # clips below n_frames: 'repeat-pad' or 'zero-pad'
+        'train_sampling': 'random',                   # 'random' or 'overlap_sampling'
+        'param_train_sampling': 1,                    # random: patches per clip and epoch; overlap_sampling: hop; frames
+
+        # learning
+        'model_number': 3,                            # 0-3, 11-14: see models_sl.py
+        'load_model': None,                           # start from the weights of this model folder; None: random
+        'epochs': 200,                                # the first one trains nothing
+        'batch_size': 256,                            # patches per update
+        'learning_rate': 0.1,
+        'weight_decay': 0.001,                        # factor of the L2 loss of all kernels; None: no such term
+        'optimizer': 'SGD_clip',                      # 'SGD_clip': gradients clipped to global norm 5.0
+
+        # experiment
+        'n_shot': N_SHOT,                             # a number or 'all'
+        'num_experiment_runs': RUNS,
+        'seed': SEED,
+        'resume': True,                               # continue an unfinished experiment of the same configuration
+
+        # evaluation
+        'val_batch_size': 256,                        # patches
+        'test_batch_size': 128,                       # patches
+        'val_hop': 1,                                 # a clip is scored on its patches at this hop; frames
+        'test_hop': 1,
+    },
+}
+config_sl['spec_val'] = {                             # as spec, with the validation part of US8K
+    **config_sl['spec'],
+    'gt_val': 'index/{dataset}/gt_{dataset}_fold{fold}_val.tsv',
+}
+
+# ---- knn_mfcc.py: nearest neighbour over MFCC statistics -------------------------------------------------------------
+
+config_knn_mfcc = {
+    'mfcc': {
+        # which data?
+        'dataset': DATASET,
+        'fold': FOLD,
+        'identifier': '{dataset}',                    # audio_representation/<identifier>__mfcc/ keeps the features
+        'index_file': 'index/{dataset}/index_{dataset}_folds_all.tsv',
+        'gt_train': 'index/{dataset}/gt_{dataset}_fold{fold}_train.tsv',
+        'gt_test': 'index/{dataset}/gt_{dataset}_fold{fold}_test.tsv',
+        'num_classes_dataset': None,                  # None: as many as the data set's index names
+        'skip_missing': False,                        # True: go on without unreadable files
+
+        # features
+        'audio_folder': None,                         # None: where the script in aux/ saw the files
+        'num_processing_units': 'all',                # processes; number or 'all'
+        'overwrite': False,                           # True: replace features made with other parameters
+        'resample_sr': 12000,                         # Hz
+        'resampler': 'soxr_hq',
+        'MFCC_number': 20,                            # coefficients
+
+        # classifier
+        'metric': 'cosine',                           # 'cosine' or 'euclidean'
+
+        # experiment
+        'n_shot': N_SHOT,
+        'num_experiment_runs': 5,
+        'seed': SEED,
+    },
+}
+
+# ---- demo.py: what `make demo` compares ------------------------------------------------------------------------------
+
+config_demo = {
+    'demo': {
+        'dataset': 'demo',
+        'fold': 0,
+        'n_shots': [1, 2, 5, 10],                     # clips per class; those that the smallest class can give
+        'model_numbers': [2, 1],                      # models_sl.py
+        'num_experiment_runs': 3,
+        'epochs': 60,                                 # fewer and smaller updates than in the study, so that the demo ends soon
+        'batch_size': 16,
+        'seed': SEED,
+    },
+}

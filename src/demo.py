@@ -1,0 +1,59 @@
+"""The main job on a small data set, from sound files to a table and a figure; what `make demo` runs.
+
+Usage:  python demo.py demo
+        python demo.py demo dataset=mine n_shots=[1,5] epochs=200
+Reads:  index/<dataset>/ (aux/index_folder.py) and the sound files.
+Writes: what preprocess.py, knn_mfcc.py, sl_train.py and sl_evaluate.py write, and experiments/report_<dataset>.*
+"""
+import sys
+
+import nearest
+import representations
+from experiment import configuration_from_command_line, configure, find_experiment, read_results
+from fewshot import Task
+from shared import UserError, run_script
+
+
+def main():
+    demo = configuration_from_command_line(__doc__, 'config_demo')
+    spectrogram = configure('config_preprocess', 'spec', [f'dataset={demo["dataset"]}'])
+    mfcc = {**configure('config_knn_mfcc', 'mfcc', settings(demo, ('dataset', 'fold', 'num_experiment_runs', 'seed'))),
+            'skip_missing': True}
+    refused = {**representations.store(spectrogram), **representations.store(mfcc)}
+
+    import backend  # after what needs no TensorFlow, because it takes seconds to start
+    import supervised
+    import tables
+    backend.set_up_device()
+    task = Task.load({**mfcc, 'n_shot': 'all'})
+    fewest = min(list(task.train.values()).count(label) for label in range(len(task.classes)))
+    n_shots, experiments = [n for n in demo['n_shots'] if n <= fewest], []
+    if not n_shots:
+        raise UserError(f'the smallest class has {fewest} training clips: n_shots={demo["n_shots"]} needs more')
+    for n_shot in n_shots:
+        experiments.append(nearest.run_baseline('knn_mfcc', {**mfcc, 'n_shot': n_shot}, task))
+        for number in demo['model_numbers']:
+            experiments.append(train_and_evaluate(supervised, demo, n_shot, number))
+    results = read_results()
+    tables.report(results[results['experiment'].isin(experiments)], demo['dataset'])
+    if refused:
+        sys.exit(f'{len(refused)} sound files were refused and left out, see above')
+
+
+def settings(demo, keys):
+    """Some keys of the demo's configuration as key=value arguments."""
+    return [f'{key}={demo[key]}' for key in keys]
+
+
+def train_and_evaluate(supervised, demo, n_shot, model_number):
+    """One supervised experiment; returns its id."""
+    arguments = settings(demo, ('dataset', 'fold', 'num_experiment_runs', 'seed', 'epochs', 'batch_size'))
+    config = configure('config_sl', 'spec', [*arguments, f'n_shot={n_shot}', f'model_number={model_number}', 'skip_missing=True'])
+    task = Task.load(config)
+    experiment = supervised.train(config, task)
+    supervised.evaluate(*find_experiment(experiment), task)
+    return experiment
+
+
+if __name__ == '__main__':
+    run_script(main)

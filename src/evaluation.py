@@ -1,0 +1,115 @@
+"""From scores to clip decisions, accuracy, intervals and confusion, and the files that keep them."""
+import time
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+import figures
+from experiment import recipe, record
+from shared import atomic, write_text
+
+
+class MeanPerClip:
+    """Mean of patch scores per clip, gathered batch by batch in float64."""
+
+    def __init__(self, num_clips, num_classes):
+        self.total, self.count = np.zeros((num_clips, num_classes)), np.zeros(num_clips, int)
+
+    def add(self, scores, clip):
+        """Add patch scores (B, C) of the clips numbered (B,)."""
+        np.add.at(self.total, clip, scores)
+        np.add.at(self.count, clip, 1)
+
+    def result(self):
+        """Clip scores (S, C) float64; raises ValueError when a clip has no patch or a score is not finite."""
+        if not self.count.all():
+            raise ValueError(f'clips without a prediction: {np.flatnonzero(self.count == 0).tolist()}')
+        scores = self.total / self.count[:, None]
+        if not np.isfinite(scores).all():
+            raise ValueError('scores are not finite')
+        return scores
+
+
+def accuracy_interval(correct, clips):
+    """95 % Wilson interval (low, high) of an accuracy of correct / clips."""
+    interval = stats.binomtest(int(correct), int(clips)).proportion_ci(0.95, method='wilson')
+    return interval.low, interval.high
+
+
+def mean_interval(values):
+    """Mean, standard deviation (of these values, divisor n) and 95 % t interval (low, high; NaN for one) of the mean."""
+    values = np.asarray(values, float)
+    mean, n = values.mean(), len(values)
+    half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+    return mean, values.std(), mean - half, mean + half
+
+
+def describe(values):
+    """'0.575 +- 0.031 (5 runs, 95 % interval of the mean 0.532 to 0.618)'."""
+    mean, std, low, high = mean_interval(values)
+    more = f'{len(values)} runs, 95 % interval of the mean {low:.3f} to {high:.3f}' if len(values) > 1 else '1 run'
+    return f'{mean:.3f} +- {std:.3f} ({more})'
+
+
+def keep_model_result(folder, keys, audio, truth, scores, classes):
+    """Write what is known about one model's decisions into its folder and return its accuracy.
+
+    Writes test.result, test_predictions.tsv, confusion_matrix.tsv / .png and class_report.tsv.
+
+    Args:
+        folder: model folder.
+        keys, audio, truth: ids, sound files and labels of S test clips.
+        scores: (S, C), the largest one decides.
+        classes: C names.
+    """
+    truth, predicted = np.asarray(truth), scores.argmax(axis=1)
+    names = np.array(classes)
+    table = pd.DataFrame({'id': keys, 'audio': audio, 'true': names[truth], 'predicted': names[predicted],
+                          'correct': (truth == predicted).astype(int), 'score': scores.max(axis=1)})
+    table = pd.concat([table, pd.DataFrame(scores, columns=[f'score: {name}' for name in classes])], axis=1)
+    matrix = confusion_matrix(truth, predicted, labels=range(len(classes)))
+    precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=range(len(classes)),
+                                                                     zero_division=0)
+    report = pd.DataFrame({'class': classes, 'clips': support, 'recall': recall, 'precision': precision, 'f1': f1})
+    write_table(table, folder / 'test_predictions.tsv')
+    write_table(pd.DataFrame(matrix, columns=classes, index=pd.Index(classes, name='true \\ predicted')).reset_index(),
+                folder / 'confusion_matrix.tsv')
+    write_table(report, folder / 'class_report.tsv')
+    correct, clips = int((truth == predicted).sum()), len(truth)
+    low, high = accuracy_interval(correct, clips)
+    with atomic(folder / 'confusion_matrix.png') as temporary:
+        figures.confusion(matrix, classes, f'accuracy {correct / clips:.3f}, {clips} clips', temporary)
+    write_text(folder / 'test.result', f'Accuracy: {correct / clips}\nCorrect: {correct} of {clips} clips\n'
+                                       f'95 % interval: {low:.4f} to {high:.4f}\n')
+    return correct / clips
+
+
+def write_table(table, path):
+    """Write a DataFrame as TSV, whole or not at all."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, sep='\t', index=False, float_format='%.6g')
+
+
+def result_row(experiment, model, run, method, config, accuracy, clips, train_seconds, test_seconds):
+    """One row of results.tsv (dictionary), see experiment.RESULT_COLUMNS."""
+    correct = round(accuracy * clips)
+    low, high = accuracy_interval(correct, clips)
+    return {'date': time.strftime('%Y-%m-%d %H:%M:%S'), 'experiment': experiment, 'model': model, 'run': run, 'method': method,
+            **{key: config[key] for key in ('dataset', 'fold', 'n_shot', 'seed')}, 'accuracy': round(accuracy, 6),
+            'accuracy_low': round(low, 4), 'accuracy_high': round(high, 4), 'correct': correct, 'clips': clips,
+            'train_seconds': round(train_seconds, 2), 'test_seconds': round(test_seconds, 2), 'recipe': recipe(config)}
+
+
+def keep_experiment_result(folder, rows):
+    """Write experiment.result, add `rows` to results.tsv, print the summary; returns the accuracies (list)."""
+    accuracies = [row['accuracy'] for row in rows]
+    mean, std, low, high = mean_interval(accuracies)
+    write_text(folder / 'experiment.result',
+               f'Experiment: {folder.name}\nAccuracies: {accuracies}\nMax: {max(accuracies)}\nMean: {mean} +- {std}\n'
+               f'95 % interval of the mean: {low} to {high}\n')
+    record(rows)
+    print(f'{rows[0]["method"]}, {rows[0]["dataset"]} fold {rows[0]["fold"]}, n_shot {rows[0]["n_shot"]}: '
+          f'accuracy {describe(accuracies)}')
+    return accuracies

@@ -1,0 +1,340 @@
+"""Configurations, experiment folders and the table of results.
+
+A configuration is a dictionary of config_file.py, copied, overridden by key=value arguments, checked, and passed on as an
+argument. An experiment is a folder experiments/fold_<fold>_<seconds since 1970>/ with config.json, models.list (a line
+per finished model folder) and the model folders; it holds all that its evaluation needs to know.
+"""
+import argparse
+import ast
+import contextlib
+import fcntl
+import hashlib
+import json
+import math
+import shutil
+import time
+from pathlib import Path
+
+import pandas as pd
+
+import config_file
+from shared import UserError, atomic, data_folder, listing, read_classes, read_json, write_json, write_text
+
+WEIGHTS = 'model.weights.h5'
+ALL = 'all'
+
+
+# ---- what each key may be --------------------------------------------------------------------------------------------
+
+def whole(low):
+    return (lambda v: type(v) is int and v >= low), f'a whole number from {low}'
+
+
+def number(low, exclusive=False):
+    return ((lambda v: type(v) in (int, float) and math.isfinite(v) and (v > low if exclusive else v >= low)),
+            f'a number {"above" if exclusive else "from"} {low}')
+
+
+def one_of(*values):
+    return (lambda v: any(v == w and type(v) is type(w) for w in values)), 'one of ' + ', '.join(map(repr, values))
+
+
+def list_of(check):
+    return (lambda v: isinstance(v, list) and v and all(map(check[0], v))), f'a list, each {check[1]}'
+
+
+def either(value, check):
+    return (lambda v: v == value or check[0](v)), f'{value!r} or {check[1]}'
+
+
+TEXT = (lambda v: isinstance(v, str) and bool(v)), 'text'
+OPTIONAL_TEXT = (lambda v: v is None or (isinstance(v, str) and bool(v))), 'None or text'
+SWITCH = one_of(True, False)
+
+CHECKS = {
+    'dataset': TEXT, 'fold': whole(0), 'identifier': TEXT, 'index_file': TEXT, 'audio_folder': OPTIONAL_TEXT,
+    'convert_id': SWITCH, 'n_machines': whole(1), 'machine_i': whole(0), 'num_processing_units': either(ALL, whole(1)),
+    'overwrite': SWITCH, 'spectrogram_type': one_of('mel', 'cqt', 'stft'), 'type': one_of('time-freq', 'waveform'),
+    'resample_sr': whole(1000), 'resampler': TEXT, 'hop': whole(1), 'n_fft': whole(2), 'n_mels': whole(1),
+    'cqt_bins': whole(1), 'MFCC_number': whole(1), 'metric': one_of('cosine', 'euclidean'),
+    'audio_representation_folder': TEXT, 'gt_train': TEXT, 'gt_val': OPTIONAL_TEXT, 'gt_test': TEXT,
+    'num_classes_dataset': either(None, whole(2)), 'skip_missing': SWITCH, 'n_frames': whole(1),
+    'pre_processing': one_of('logEPS', 'log10000', None), 'normalize': one_of(None, 'train', 'chosen'),
+    'pad_short': one_of('repeat-pad', 'zero-pad'), 'train_sampling': one_of('random', 'overlap_sampling'),
+    'param_train_sampling': whole(1), 'model_number': whole(0), 'load_model': OPTIONAL_TEXT, 'epochs': whole(1),
+    'batch_size': whole(1), 'learning_rate': number(0, exclusive=True), 'weight_decay': either(None, number(0)),
+    'optimizer': one_of('SGD_clip'), 'n_shot': either(ALL, whole(1)), 'num_experiment_runs': whole(1), 'seed': whole(0),
+    'n_shots': list_of(whole(1)), 'model_numbers': list_of(whole(0)), 'resume': SWITCH, 'val_batch_size': whole(1), 'test_batch_size': whole(1), 'val_hop': whole(1), 'test_hop': whole(1),
+}
+
+
+def check(config):
+    """Raise UserError unless every value of `config` is one that its key may have."""
+    for key, value in config.items():
+        valid, expected = CHECKS[key]
+        if not valid(value):
+            raise UserError(f'{key}={value!r} is not valid: expected {expected}')
+    if config.get('machine_i', 0) >= config.get('n_machines', 1):
+        raise UserError(f'machine_i={config["machine_i"]} is not valid: expected 0 to n_machines - 1 = '
+                        f'{config["n_machines"] - 1}')
+
+
+# ---- reading a configuration -----------------------------------------------------------------------------------------
+
+def parse_overrides(arguments, valid_keys):
+    """['n_shot=5', 'dataset=us8k'] -> {'n_shot': 5, 'dataset': 'us8k'}; unknown keys are refused with the valid ones."""
+    overrides = {}
+    for argument in arguments:
+        key, equals, text = argument.partition('=')
+        if not equals or key not in valid_keys:
+            raise UserError(f'{argument!r} is not understood: expected key=value with a key of: {", ".join(sorted(valid_keys))}')
+        if key in overrides:
+            raise UserError(f'{key} is given twice')
+        try:
+            overrides[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):  # plain words need no quotes
+            overrides[key] = text
+        # the shell completes paths relative to where the user is; everything else is relative to DATA_FOLDER
+        if key in ('audio_folder', 'load_model') and isinstance(overrides[key], str) and Path(text).expanduser().exists():
+            overrides[key] = str(Path(text).expanduser().resolve())
+    return overrides
+
+
+def configure(group, name, arguments=()):
+    """A checked copy of config_file.<group>[<name>] with key=value overrides and {dataset}, {fold} filled in.
+
+    The overrides are kept under the key 'overrides'. The number of classes is counted in the data set's index where the
+    configuration leaves it open.
+    """
+    configurations = getattr(config_file, group)
+    if name not in configurations:
+        raise UserError(f'there is no configuration {name!r} in {group} of config_file.py; there are: {", ".join(configurations)}')
+    config = dict(configurations[name])
+    unknown = set(config) - set(CHECKS)
+    if unknown:
+        raise UserError(f'{group}[{name!r}] in config_file.py has unknown keys: {listing(sorted(unknown))}; '
+                        f'known are: {", ".join(sorted(CHECKS))}')
+    overrides = parse_overrides(arguments, config)
+    config.update(overrides)
+    if config.get('n_shot') == math.inf:  # the way of the original configuration to say so
+        config['n_shot'] = ALL
+    check(config)
+    for key, value in config.items():
+        if isinstance(value, str):
+            config[key] = value.replace('{dataset}', config['dataset']).replace('{fold}', str(config.get('fold', '')))
+    if 'identifier' in config and 'audio_representation_folder' not in config:
+        config.setdefault('type', 'mfcc')
+        config['audio_representation_folder'] = f'audio_representation/{config["identifier"]}__{config["type"]}/'
+    if 'num_classes_dataset' in config:
+        classes = read_classes(config['dataset'])
+        config['num_classes_dataset'] = config['num_classes_dataset'] or len(classes)
+        if config['num_classes_dataset'] != len(classes):
+            raise UserError(f'num_classes_dataset={config["num_classes_dataset"]}, but {config["dataset"]} has '
+                            f'{len(classes)} classes: leave it None')
+    return {**config, 'overrides': overrides}
+
+
+def parse_arguments(doc, positional=None, meaning=None, epilog=None):
+    """Command line of a script: its positional argument (None where it has none) and the list of key=value overrides."""
+    parser = argparse.ArgumentParser(description=doc, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if positional:
+        parser.add_argument(positional, help=meaning)
+    parser.add_argument('overrides', nargs='*', metavar='key=value', help='set a key for this run')
+    arguments = parser.parse_args()
+    return getattr(arguments, positional) if positional else None, arguments.overrides
+
+
+def configuration_from_command_line(doc, group, name=None):
+    """The configuration that a script is asked to run: an entry of config_file.<group> and key=value overrides.
+
+    Args:
+        doc: the script's docstring, shown by --help with all keys and their defaults.
+        group: name of the dictionary in config_file.py.
+        name: the entry, where the script always takes the same one; otherwise it is the first argument.
+    """
+    entries = getattr(config_file, group)
+    epilog = '\n\n'.join(f'{group}[{entry!r}]:\n' + '\n'.join(f'  {key}={value!r}' for key, value in config.items())
+                         for entry, config in list(entries.items())[:1])
+    if name is None:
+        name, arguments = parse_arguments(doc, 'configuration', f'entry of {group}: {", ".join(entries)}', epilog)
+    else:
+        _, arguments = parse_arguments(doc, epilog=epilog)
+    config = configure(group, name, arguments)
+    if config['overrides']:
+        print('overrides: ' + ', '.join(f'{key}={value!r}' for key, value in config['overrides'].items()))
+    return config
+
+
+# ---- experiment folders ----------------------------------------------------------------------------------------------
+
+def experiments_folder():
+    return data_folder() / 'experiments'
+
+
+def make_stamped_folder(parent, prefix):
+    """Create parent/<prefix><seconds since 1970>; the next free second when another process was quicker."""
+    seconds = int(time.time())
+    while True:
+        folder = parent / f'{prefix}{seconds}'
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            seconds += 1
+
+
+def same_but(config, other, ignored=('overrides', 'resume', 'experiment')):
+    """Whether two configurations are equal apart from keys that do not change the result."""
+    plain = [{k: v for k, v in json.loads(json.dumps(c)).items() if k not in ignored} for c in (config, other)]
+    return plain[0] == plain[1]
+
+
+class Experiment:
+    """An experiment folder that this process writes to, locked so that no second process continues it meanwhile."""
+
+    def __init__(self, folder, config, lock):
+        self.folder, self.id, self.config, self._lock = folder, folder.name, config, lock
+
+    @classmethod
+    def start(cls, config):
+        """Continue the newest unfinished experiment of the same configuration, or begin a new one.
+
+        Model folders that were not finished are deleted: their runs begin again from their seeds.
+        """
+        if config.get('resume', True):
+            for folder in sorted(experiments_folder().glob('fold_*'), reverse=True):
+                experiment = cls._lock_unfinished(folder, config)
+                if experiment:
+                    done = finished_models(folder)
+                    print(f'continuing {folder.name}: {len(done)} of {config["num_experiment_runs"]} runs are finished')
+                    for leftover in folder.glob('model_*'):
+                        if leftover.name not in done:
+                            shutil.rmtree(leftover)
+                    return experiment
+        folder = make_stamped_folder(experiments_folder(), f'fold_{config["fold"]}_')
+        experiment = cls(folder, config, _lock(folder))
+        write_json(folder / 'config.json', {'experiment': folder.name, **config})
+        return experiment
+
+    @classmethod
+    def _lock_unfinished(cls, folder, config):
+        try:
+            other = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
+        except (OSError, ValueError):  # begun and killed before its configuration was written
+            return None
+        if not same_but(config, other) or len(finished_models(folder)) >= config['num_experiment_runs']:
+            return None
+        lock = _lock(folder)
+        return cls(folder, config, lock) if lock else None
+
+    def new_model(self):
+        """A new folder for the model of the next run (Path)."""
+        return make_stamped_folder(self.folder, f'model_fold{self.config["fold"]}_')
+
+    def models(self):
+        """Names of the model folders of finished runs."""
+        return finished_models(self.folder)
+
+    def finish_model(self, model_folder):
+        """Add a model folder to models.list: from now on its run counts as finished."""
+        write_text(self.folder / 'models.list', ''.join(f'{m}\n' for m in [*self.models(), model_folder.name]))
+
+    def close(self):
+        self._lock.close()
+
+
+def _lock(folder):
+    """An open file that holds the folder's lock until it is closed or the process ends; None when another holds it."""
+    file = open(folder / 'lock', 'w')
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return None
+    return file
+
+
+def finished_models(folder):
+    """Names of the model folders of finished runs, in the order of the runs (list of str)."""
+    path = folder / 'models.list'
+    return path.read_text(encoding='utf-8').split() if path.exists() else []
+
+
+def find_experiment(name, arguments=(), keys=()):
+    """Folder, configuration and finished models of an experiment; 'latest' is the newest one.
+
+    `arguments` (key=value) override those `keys` of its configuration that concern evaluation alone.
+    """
+    folders = sorted(experiments_folder().glob('fold_*'), key=lambda f: int(f.name.rpartition('_')[2]))
+    name = Path(name).name
+    folder = folders[-1] if name == 'latest' and folders else experiments_folder() / name
+    if not folder.is_dir():
+        raise UserError(f'there is no experiment {name!r} in {experiments_folder()}; the newest are: '
+                        f'{listing([f.name for f in folders[:-9:-1]]) or "none, train one first: python sl_train.py spec"}')
+    config = read_json(folder / 'config.json', 'the experiment was not begun properly, train again')
+    models = finished_models(folder)
+    if not models:
+        raise UserError(f'{folder} has no trained model (models.list is missing or empty): start the training command again, '
+                        f'it continues there')
+    if len(models) < config['num_experiment_runs']:
+        print(f'note: {len(models)} of {config["num_experiment_runs"]} runs are trained so far')
+    overrides = parse_overrides(arguments, keys)
+    check(overrides)
+    return folder, {**config, **overrides}, models
+
+
+# ---- results ---------------------------------------------------------------------------------------------------------
+
+RESULT_COLUMNS = ['date', 'experiment', 'model', 'run', 'method', 'dataset', 'fold', 'n_shot', 'seed', 'accuracy',
+                  'accuracy_low', 'accuracy_high', 'correct', 'clips', 'train_seconds', 'test_seconds', 'recipe']
+
+
+def results_path():
+    return experiments_folder() / 'results.tsv'
+
+
+def read_results():
+    """The table of all results, a row per run (DataFrame; n_shot is text: it may be 'all')."""
+    try:
+        return pd.read_csv(results_path(), sep='\t', dtype={'n_shot': str, 'recipe': str})
+    except FileNotFoundError:
+        raise UserError(f'{results_path()} does not exist: no experiment has been evaluated yet') from None
+
+
+def recipe(config):
+    """A short name for how a result was made: equal for configurations that differ in data, draw and runs alone.
+
+    Data set, fold, n_shot, seed and run have columns of their own in results.tsv.
+    """
+    ignored = ('overrides', 'resume', 'experiment', 'num_experiment_runs', 'dataset', 'fold', 'n_shot', 'seed',
+               'num_classes_dataset', 'num_processing_units', 'audio_folder', 'skip_missing', 'overwrite', 'identifier')
+
+    def plain(values):
+        places = {config['dataset']: '{dataset}', f'fold{config["fold"]}_': 'fold{fold}_'}
+        for key, value in values.items():
+            if key not in ignored:
+                for text, name in places.items():
+                    value = value.replace(text, name) if isinstance(value, str) else value
+                yield key, dict(plain(value)) if isinstance(value, dict) else value
+
+    return hashlib.sha1(json.dumps(dict(plain(config)), sort_keys=True).encode()).hexdigest()[:8]
+
+
+@contextlib.contextmanager
+def results_lock():
+    results_path().parent.mkdir(parents=True, exist_ok=True)
+    with open(results_path().with_name('.results.lock'), 'w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def record(rows):
+    """Add rows (dictionaries with RESULT_COLUMNS) to results.tsv; a model evaluated again replaces its row."""
+    new = pd.DataFrame(rows, columns=RESULT_COLUMNS)
+    with results_lock():
+        if results_path().exists():
+            old = pd.read_csv(results_path(), sep='\t', dtype=str)
+            again = old.set_index(['experiment', 'model']).index.isin(new.set_index(['experiment', 'model']).index)
+            new = pd.concat([old[~again], new.astype(str)])
+        with atomic(results_path()) as temporary:
+            new.to_csv(temporary, sep='\t', index=False)

@@ -1,0 +1,217 @@
+"""From a stored representation to the input of a network: check, load, pad, compress, cut.
+
+Patches are never stored: a patch is a start frame. Networks get the frames of many clips, one after the other, and the
+starts, and cut on the device, so that a clip crosses to the GPU once and not once per patch.
+"""
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+import config_file
+from experiment import configure
+from representations import parameters
+from shared import UserError, data_folder, index_folder, listing, read_index, read_json, read_rows
+
+EPS = float(np.finfo(np.float64).eps)  # a Python float: an np.float64 would turn float32 arrays into float64
+
+
+class Representation:
+    """A representation folder made by preprocess.py, ready to be read.
+
+    Attributes: folder (Path), settings (content of config.json), paths (id -> path of the array relative to
+    DATA_FOLDER), audio (id -> path of the sound file relative to the audio folder).
+    """
+
+    def __init__(self, relative_folder, dataset, expected=None):
+        """Open and check a folder.
+
+        Args:
+            relative_folder: folder relative to DATA_FOLDER.
+            dataset: name of the data set; its index must agree with the one the representation was made from.
+            expected: settings that a trained model was made with, for evaluation; None otherwise.
+
+        Raises UserError when the folder is missing, incomplete or stale, with the command that mends it.
+        """
+        self.folder = data_folder() / relative_folder
+        kind = self.folder.name.rpartition('__')[2]
+        name = {'time-freq': f'{dataset}_spec'}.get(kind)
+        known = name in config_file.config_preprocess
+        self.remedy = f'run `python preprocess.py {name if known else f"spec dataset={dataset}"}` first'
+        self.settings = read_json(self.folder / 'config.json', self.remedy)
+        rows = read_rows(self.folder / 'index.tsv', 3, self.remedy)
+        self.paths = {key: path for key, (path, _) in rows.items()}
+        self.audio = {key: audio for key, (_, audio) in rows.items()}
+        self.refused = {}
+        for errors in sorted(self.folder.glob('errors_*.tsv')):
+            self.refused.update({key: reason for key, (_, reason) in read_rows(errors, 3, self.remedy).items()})
+        if known:
+            self._compare_with_configuration(name)
+        if expected is not None:
+            self._compare(parameters(expected), 'the experiment was trained with', 'make that representation again, or train again')
+        index_file = index_folder(dataset) / f'index_{dataset}_folds_all.tsv'
+        if index_file.exists():
+            index = read_index(index_file)
+            stale = [key for key in self.audio if self.audio[key] != index.get(key)]
+            if stale:
+                raise UserError(f'{self.folder / "index.tsv"} and {index_file} disagree about {len(stale)} clips (ids '
+                                f'{listing(stale)}): the index was made again since; {self.remedy}')
+
+    def _compare_with_configuration(self, name):
+        """Refuse a representation made before its configuration was edited.
+
+        What was chosen on the command line of preprocess.py stands in config.json and is respected.
+        """
+        overrides = {k: v for k, v in self.settings.get('overrides', {}).items() if k in config_file.config_preprocess[name]}
+        wanted = configure('config_preprocess', name)
+        wanted.update(overrides)
+        if data_folder() / wanted['audio_representation_folder'] == self.folder:
+            self._compare(parameters(wanted), f'config_preprocess[{name!r}] asks for',
+                          f'run `python preprocess.py {name} overwrite=True`, or correct the configuration')
+
+    def _compare(self, wanted, who, remedy):
+        differing = [f'{k}={v!r} (here: {self.settings.get(k)!r})' for k, v in wanted.items() if self.settings.get(k) != v]
+        if differing:
+            raise UserError(f'{self.folder} was made with other parameters: {who} {", ".join(differing)}; {remedy}')
+
+    def select(self, labels, path, skip_missing):
+        """Those of labels (id -> label) that can be loaded; missing ones are an error unless skip_missing."""
+        missing = [key for key in labels if key not in self.paths]
+        if missing and not skip_missing:
+            reasons = [f'{key} ({self.refused.get(key, "not in its index: index and ground truth disagree")})' for key in missing]
+            raise UserError(f'{len(missing)} clips of {path} are missing in {self.folder}: ids {listing(reasons)}. Mend the '
+                            f'files and {self.remedy.replace(" first", " again")}, or set skip_missing=True to go on without them')
+        if missing:
+            print(f'skipping {len(missing)} clips of {path} that are missing in the representation: ids {listing(missing)}')
+        return {key: label for key, label in labels.items() if key in self.paths}
+
+    def open(self, key):
+        """The array of a clip, float32, memory-mapped: (T, M), or (D,) for a type with one vector per clip."""
+        path = data_folder() / self.paths[key]
+        try:
+            return np.load(path, mmap_mode='r', allow_pickle=False)
+        except FileNotFoundError:
+            raise UserError(f'{path} (id {key}) does not exist: {self.remedy.replace(" first", " again")}') from None
+        except (ValueError, EOFError) as problem:
+            raise UserError(f'{path} (id {key}) is damaged ({problem}): delete it and '
+                            f'{self.remedy.replace(" first", " again")}') from None
+
+    def bands(self, key):
+        """M, after checking that the clip has two dimensions."""
+        array = self.open(key)
+        if array.ndim != 2:
+            raise UserError(f'{data_folder() / self.paths[key]} has shape {array.shape}: expected frames x bands')
+        return array.shape[1]
+
+
+# ---- spectrogram -> network input ------------------------------------------------------------------------------------
+
+def padded_length(length, n_frames):
+    """Frames of a clip after padding."""
+    return max(length, n_frames)
+
+
+def prepare(spectrogram, config, mean=None, std=None):
+    """Pad, compress and normalise.
+
+    Args:
+        spectrogram: (T, M) float32, T >= 1.
+        config: with n_frames, pad_short and pre_processing.
+        mean, std: figures of (compressed) training data, or None.
+
+    Returns (max(T, n_frames), M) float32.
+    """
+    missing = config['n_frames'] - len(spectrogram)
+    if missing > 0 and config['pad_short'] == 'repeat-pad':
+        spectrogram = np.resize(spectrogram, (config['n_frames'], spectrogram.shape[1]))
+    elif missing > 0:  # the clip in the middle, the odd frame behind it
+        spectrogram = np.pad(spectrogram, ((missing // 2, missing - missing // 2), (0, 0)))
+    if config['pre_processing'] == 'logEPS':
+        spectrogram = np.log10(spectrogram + EPS)
+    elif config['pre_processing'] == 'log10000':
+        spectrogram = np.log10(10000 * spectrogram + 1)
+    if mean is not None:
+        spectrogram = (spectrogram - mean) / std
+    return np.asarray(spectrogram, dtype=np.float32)
+
+
+def mean_and_std(representation, keys, config):
+    """Mean and standard deviation (floats) over all values of the padded and compressed clips `keys`."""
+    count = total = squares = 0.0
+    for key in keys:
+        values = prepare(representation.open(key), config).astype(np.float64)
+        count, total, squares = count + values.size, total + values.sum(), squares + np.square(values).sum()
+    mean = total / count
+    return mean, max(np.sqrt(max(squares / count - mean ** 2, 0)), EPS)
+
+
+class Clips:
+    """Chosen clips in memory, one after the other.
+
+    Attributes: frames (sum of T, M) float32, offsets (S,) first frame of each clip, lengths (S,) its frames.
+    """
+
+    def __init__(self, representation, keys, config, mean=None, std=None):
+        arrays = [representation.open(key) for key in keys]
+        self.lengths = np.array([padded_length(len(array), config['n_frames']) for array in arrays])
+        self.offsets = np.cumsum(self.lengths) - self.lengths
+        self.frames = np.empty((self.lengths.sum(), arrays[0].shape[1]), np.float32)  # filled in place: no second copy
+        for key, array, offset, length in zip(keys, arrays, self.offsets, self.lengths):
+            if array.shape[1:] != self.frames.shape[1:]:
+                raise UserError(f'id {key} has shape {array.shape}, other clips have {self.frames.shape[1]} bands: '
+                                f'{representation.remedy.replace(" first", " again")}')
+            self.frames[offset:offset + length] = prepare(array, config, mean, std)
+
+
+def sample_patches(clips, config, rng):
+    """The patches of one training epoch in random order: start frames (N,) and clip numbers (N,), int32.
+
+    'random': param_train_sampling patches of every clip at random places. 'overlap_sampling': all at that hop.
+    """
+    places = clips.lengths - config['n_frames'] + 1
+    if config['train_sampling'] == 'random':
+        clip = np.repeat(np.arange(len(places)), config['param_train_sampling'])
+        starts = rng.integers(0, places[clip])
+    else:
+        grids = [np.arange(0, n, config['param_train_sampling']) for n in places]
+        clip = np.repeat(np.arange(len(places)), [len(grid) for grid in grids])
+        starts = np.concatenate(grids)
+    order = rng.permutation(len(clip))
+    return (clips.offsets[clip] + starts)[order].astype(np.int32), clip[order].astype(np.int32)
+
+
+def patch_batches(representation, keys, config, hop, batch_size, mean=None, std=None):
+    """All patches of the clips `keys` at a hop, in batches that may span clips; memory: one batch, however long a clip is.
+
+    Yields (frames (L, M) float32, starts (B,) int32, clip numbers (B,) int32) with B <= batch_size.
+    """
+    n_frames, batch, room = config['n_frames'], [], batch_size
+    for number, key in enumerate(keys):
+        array = representation.open(key)
+        starts = np.arange(0, padded_length(len(array), n_frames) - n_frames + 1, hop)
+        while len(starts):
+            now, starts = starts[:room], starts[room:]
+            frames = prepare(array[now[0]:now[-1] + n_frames], config, mean, std)
+            batch.append((frames, now - now[0], np.full(len(now), number)))
+            room -= len(now)
+            if room == 0:
+                yield join_segments(batch)
+                batch, room = [], batch_size
+    if batch:
+        yield join_segments(batch)
+
+
+def join_segments(segments):
+    """[(frames, starts, clip numbers), ...] -> the same as three arrays, starts counted from the first frame of all."""
+    frames, starts, clips = zip(*segments)
+    offsets = np.cumsum([0] + [len(f) for f in frames[:-1]])
+    return (np.concatenate(frames), np.concatenate([s + o for s, o in zip(starts, offsets)]).astype(np.int32),
+            np.concatenate(clips).astype(np.int32))
+
+
+def ahead(generator):
+    """The items of a generator, the next one made in a thread while the caller uses the last."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, generator, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, generator, None)
+            yield item

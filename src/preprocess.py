@@ -1,0 +1,26 @@
+"""Compute the audio representation of a data set and store it, one .npy file per clip.
+
+Usage:  python preprocess.py asc_spec
+        python preprocess.py spec dataset=mine num_processing_units=4
+Reads:  index/<dataset>/index_<dataset>_folds_all.tsv and the sound files.
+Writes: audio_representation/<identifier>__<type>/ under DATA_FOLDER: the arrays, config.json, index_<machine_i>.tsv,
+        index.tsv, errors_<machine_i>.tsv. Files that are up to date stay, so an interrupted run continues.
+"""
+import sys
+
+import representations
+from experiment import configuration_from_command_line
+from shared import run_script
+
+
+def main():
+    config = configuration_from_command_line(__doc__, 'config_preprocess')
+    refused = representations.store(config)
+    if refused:
+        sys.exit(f'\n{len(refused)} sound files were refused; all others are done. Mend or remove them and run the same '
+                 f'command again, or train without them (skip_missing=True)')
+    print(f'next: python sl_train.py spec dataset={config["dataset"]} n_shot=10')
+
+
+if __name__ == '__main__':
+    run_script(main)

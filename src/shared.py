@@ -1,0 +1,206 @@
+"""Index and ground-truth files, and the small helpers that every script needs.
+
+Legend of array shapes in this repository: S clips, N patches, F frames of a patch, T frames of a clip, M mel bands,
+C classes, K shots (clips per class), D embedding size.
+"""
+import contextlib
+import errno
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import config_file
+
+# arguments of every tqdm bar: often redrawn on a terminal, rarely in a log file
+PROGRESS = {'mininterval': 0.2 if sys.stderr.isatty() else 30, 'dynamic_ncols': True}
+
+
+class UserError(Exception):
+    """Something the user can put right: the message says what is wrong, where, and the remedy."""
+
+
+def run_script(main):
+    """Call main() and turn what the user can mend into one clear message and a non-zero exit code."""
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f'\nerror: {error}')
+    except KeyboardInterrupt:
+        print('\ninterrupted: the same command continues from what is already on disk', file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # `| head` has seen enough; Python must not complain again when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            sys.exit(f'\nerror: cannot write: {error}. Free or choose another disk (environment variable DATA_FOLDER, '
+                     f'now {data_folder()}) and start the same command again: finished work is kept')
+        raise
+
+
+def data_folder():
+    """Where everything is written (absolute Path).
+
+    The environment variable DATA_FOLDER wins over config_file.DATA_FOLDER; without both it is data/ of this repository.
+    """
+    chosen = os.environ.get('DATA_FOLDER') or config_file.DATA_FOLDER
+    return Path(chosen).expanduser().resolve() if chosen else Path(__file__).resolve().parents[1] / 'data'
+
+
+@contextlib.contextmanager
+def atomic(path):
+    """Yield a temporary path beside `path` that takes its place when the block succeeds and vanishes when it fails.
+
+    A process that is killed leaves at most the temporary file, which the next attempt overwrites. The suffix is kept,
+    because some writers (Keras, matplotlib) choose the format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name('.tmp-' + path.name)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path, text):
+    """Write `text` to `path`, whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding='utf-8')
+
+
+def write_json(path, content):
+    """Write `content` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(content, indent=2) + '\n')
+
+
+def read_json(path, remedy):
+    """Read a JSON object; a missing or damaged file is a UserError that ends with `remedy`."""
+    try:
+        content = json.loads(Path(path).read_text(encoding='utf-8'))
+    except FileNotFoundError:
+        raise UserError(f'{path} does not exist: {remedy}') from None
+    except ValueError as problem:
+        raise UserError(f'{path} is damaged ({problem}): {remedy}') from None
+    if not isinstance(content, dict):
+        raise UserError(f'{path} should hold a JSON object: {remedy}')
+    return content
+
+
+def listing(items, limit=8):
+    """The first `limit` items for a message, and how many more there are."""
+    items = [str(item) for item in items]
+    return ', '.join(items[:limit]) + (f' and {len(items) - limit} more' if len(items) > limit else '')
+
+
+# ---- index and ground truth: index/<dataset>/ under DATA_FOLDER ------------------------------------------------------
+
+def index_folder(dataset):
+    """The folder of a data set's index files (Path)."""
+    return data_folder() / 'index' / dataset
+
+
+def read_rows(path, columns, remedy):
+    """Rows of a TSV file without header as a dictionary: first column (an id, unique) -> list of the other columns."""
+    try:
+        lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
+    except FileNotFoundError:
+        raise UserError(f'{path} does not exist: {remedy}') from None
+    except (UnicodeDecodeError, IsADirectoryError) as problem:
+        raise UserError(f'{path} is not a text file ({problem}): {remedy}') from None
+    rows = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        key, *rest = line.rstrip('\r\n').split('\t')
+        if len(rest) != columns - 1 or not key:
+            raise UserError(f'{path}, line {number}: expected {columns} columns separated by tabs, '
+                            f'found {line[:80]!r}. {remedy[0].upper() + remedy[1:]}')
+        if key in rows:
+            raise UserError(f'{path}, line {number}: the id {key} occurs twice. {remedy[0].upper() + remedy[1:]}')
+        rows[key] = rest
+    if not rows:
+        raise UserError(f'{path} is empty: {remedy}')
+    return rows
+
+
+def read_index(path):
+    """Index of a data set: dictionary id (str) -> path of the audio file relative to the audio folder (str)."""
+    remedy = f'make the index files with the script of your data set in aux/ ({path} is one of them)'
+    index = {key: audio for key, (audio,) in read_rows(path, 2, remedy).items()}
+    for key, audio in index.items():
+        if not audio or Path(audio).is_absolute() or '..' in Path(audio).parts:
+            raise UserError(f'{path}: id {key}: the path {audio!r} must lie below the audio folder; {remedy}')
+    return index
+
+
+def read_ground_truth(path, num_classes):
+    """Labels of one part of a data set: dictionary id (str) -> label (int, 0 <= label < num_classes), in file order.
+
+    The file has the id and a one-hot list such as [0.0, 1.0, 0.0] in each row.
+    """
+    remedy = 'make the index files again with the script of your data set in aux/'
+    labels = {}
+    for key, (text,) in read_rows(path, 2, remedy).items():
+        try:
+            onehot = [float(value) for value in json.loads(text)]
+        except (ValueError, TypeError):
+            raise UserError(f'{path}: id {key}: expected a list such as [0.0, 1.0], found {text[:80]!r}; {remedy}') from None
+        if sorted(onehot) != [0.0] * (len(onehot) - 1) + [1.0]:
+            raise UserError(f'{path}: id {key}: expected exactly one 1 among zeros, found {text[:80]!r}; {remedy}')
+        if len(onehot) != num_classes:
+            raise UserError(f'{path}: id {key}: the label is out of range, it has {len(onehot)} classes where '
+                            f'{num_classes} are configured (num_classes_dataset); correct that, or {remedy}')
+        labels[key] = onehot.index(1.0)
+    return labels
+
+
+def read_classes(dataset):
+    """Class names of a data set in the order of their labels (list of str)."""
+    path = index_folder(dataset) / f'classes_{dataset}.txt'
+    try:
+        names = path.read_text(encoding='utf-8').split('\n')
+    except FileNotFoundError:
+        known = sorted(p.parent.name for p in (data_folder() / 'index').glob('*/classes_*.txt'))
+        raise UserError(f'there is no index for the data set {dataset!r} ({path} does not exist): make it with '
+                        f'the script in aux/. Data sets with an index here: {listing(known) or "none"}') from None
+    names = [name.strip() for name in names if name.strip()]
+    if not names or len(set(names)) != len(names):
+        raise UserError(f'{path} must name every class once, a line each: make the index again with the script in aux/')
+    return names
+
+
+def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, source):
+    """Write the index files of a data set; used by every script in aux/.
+
+    Args:
+        dataset: name; letters, digits, '_', '-' and '.' only, because it becomes part of file names.
+        audio_folder: folder that audio_paths are relative to; remembered so that preprocess.py finds the files.
+        audio_paths: list of S relative paths; the id of a clip is its position.
+        labels: list of S labels, 0 <= label < C.
+        classes: list of C class names.
+        folds: list of dictionaries part -> list of positions, a dictionary per fold; parts are train, val, test.
+        source: dictionary kept beside the index: which script made it, with which arguments.
+
+    Returns the folder. Whatever stood there before for this data set is replaced.
+    """
+    if not re.fullmatch(r'[A-Za-z0-9_.-]+', dataset):
+        raise UserError(f'the data set name {dataset!r} becomes part of file names: use letters, digits, _, - and . only')
+    folder = index_folder(dataset)
+    for stale in folder.glob(f'gt_{dataset}_fold*.tsv'):  # a data set with fewer folds must not keep old ones
+        stale.unlink()
+    for fold, parts in enumerate(folds):
+        for part, positions in parts.items():
+            rows = (f'{i}\t{[float(c == labels[i]) for c in range(len(classes))]}\n' for i in positions)
+            write_text(folder / f'gt_{dataset}_fold{fold}_{part}.tsv', ''.join(rows))
+    write_text(folder / f'classes_{dataset}.txt', '\n'.join(classes) + '\n')
+    write_json(folder / f'source_{dataset}.json', {'audio_folder': str(Path(audio_folder).resolve()), **source})
+    write_text(folder / f'index_{dataset}_folds_all.tsv', ''.join(f'{i}\t{p}\n' for i, p in enumerate(audio_paths)))
+    print(f'{folder}: {len(audio_paths)} clips, {len(classes)} classes, {len(folds)} fold(s)')
+    for fold, parts in enumerate(folds):
+        print(f'  fold {fold}: ' + ', '.join(f'{part} {len(positions)}' for part, positions in parts.items()))
+    return folder

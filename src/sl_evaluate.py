@@ -1,0 +1,29 @@
+"""Score the trained models of an experiment on the test part of its data set.
+
+Usage:  CUDA_VISIBLE_DEVICES=0 python sl_evaluate.py fold_0_1541174334
+        python sl_evaluate.py latest test_hop=42
+Reads:  experiments/<experiment>/ (sl_train.py), audio_representation/<dataset>__time-freq/, index/<dataset>/.
+Writes: in each model folder test.result, test_predictions.tsv, confusion_matrix.tsv / .png, class_report.tsv; in the
+        experiment folder experiment.result; a row per run in experiments/results.tsv.
+"""
+from experiment import find_experiment, parse_arguments
+from fewshot import Task
+from shared import run_script
+
+EVALUATION_KEYS = ('gt_test', 'test_hop', 'test_batch_size', 'skip_missing')
+
+
+def main():
+    name, arguments = parse_arguments(__doc__, 'experiment', 'folder name below experiments/, or latest; '
+                                      f'keys to override: {", ".join(EVALUATION_KEYS)}')
+    folder, config, models = find_experiment(name, arguments, EVALUATION_KEYS)
+    task = Task.load(config, wanted=('test',), expected=config['audio_rep'])
+    import backend  # after the checks, because TensorFlow takes seconds to start
+    import supervised
+    backend.set_up_device()
+    supervised.evaluate(folder, config, models, task)
+    print(f'results: {folder}\nnext: python report.py dataset={config["dataset"]}')
+
+
+if __name__ == '__main__':
+    run_script(main)

@@ -1,0 +1,25 @@
+"""Train a regularised CNN on a few clips per class, as often as the configuration says.
+
+Usage:  CUDA_VISIBLE_DEVICES=0 python sl_train.py spec
+        python sl_train.py spec dataset=us8k fold=3 n_shot=5 num_experiment_runs=3 seed=1 model_number=2
+Reads:  audio_representation/<dataset>__time-freq/ (preprocess.py) and index/<dataset>/.
+Writes: experiments/fold_<fold>_<seconds>/ under DATA_FOLDER: config.json, models.list, and per run a model folder with
+        train_ids.tsv, train_log.tsv, model.weights.h5, model.json. An interrupted experiment continues.
+"""
+from experiment import configuration_from_command_line
+from fewshot import Task
+from shared import run_script
+
+
+def main():
+    config = configuration_from_command_line(__doc__, 'config_sl')
+    task = Task.load(config)
+    import backend  # after the checks, because TensorFlow takes seconds to start
+    import supervised
+    backend.set_up_device()
+    experiment = supervised.train(config, task)
+    print(f'next: python sl_evaluate.py {experiment}')
+
+
+if __name__ == '__main__':
+    run_script(main)
