@@ -51,7 +51,7 @@ def train_and_evaluate(supervised, demo, n_shot, model_number):
     config = configure('config_sl', 'spec', [*arguments, f'n_shot={n_shot}', f'model_number={model_number}', 'skip_missing=True'])
     task = Task.load(config)
     experiment = supervised.train(config, task)
-    supervised.evaluate(*find_experiment(experiment), task)
+    supervised.evaluate(*find_experiment(experiment, supervised.SCRIPT), task)
     return experiment
 
 

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import math
+import re
 import shutil
 import time
 from pathlib import Path
@@ -199,10 +200,11 @@ class Experiment:
     def start(cls, config):
         """Continue the newest unfinished experiment of the same configuration, or begin a new one.
 
+        `config` names the script that makes the experiment under the key 'script'.
         Model folders that were not finished are deleted: their runs begin again from their seeds.
         """
         if config.get('resume', True):
-            for folder in sorted(experiments_folder().glob('fold_*'), reverse=True):
+            for folder in list_experiments():
                 experiment = cls._lock_unfinished(folder, config)
                 if experiment:
                     done = finished_models(folder)
@@ -218,11 +220,7 @@ class Experiment:
 
     @classmethod
     def _lock_unfinished(cls, folder, config):
-        try:
-            other = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
-        except (OSError, ValueError):  # begun and killed before its configuration was written
-            return None
-        if not same_but(config, other) or len(finished_models(folder)) >= config['num_experiment_runs']:
+        if not same_but(config, config_of(folder)) or len(finished_models(folder)) >= config['num_experiment_runs']:
             return None
         lock = _lock(folder)
         return cls(folder, config, lock) if lock else None
@@ -245,7 +243,7 @@ class Experiment:
 
 def _lock(folder):
     """An open file that holds the folder's lock until it is closed or the process ends; None when another holds it."""
-    file = open(folder / 'lock', 'w')
+    file = open(folder / '.lock', 'w')
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -254,28 +252,45 @@ def _lock(folder):
     return file
 
 
+def config_of(folder):
+    """An experiment's configuration; {} where it was killed before that was written."""
+    try:
+        return json.loads((folder / 'config.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}
+
+
 def finished_models(folder):
     """Names of the model folders of finished runs, in the order of the runs (list of str)."""
     path = folder / 'models.list'
     return path.read_text(encoding='utf-8').split() if path.exists() else []
 
 
-def find_experiment(name, arguments=(), keys=()):
-    """Folder, configuration and finished models of an experiment; 'latest' is the newest one.
+def list_experiments():
+    """All experiment folders, the newest first (list of Path)."""
+    folders = [f for f in experiments_folder().glob('fold_*') if re.fullmatch(r'fold_\d+_\d+', f.name)]
+    return sorted(folders, key=lambda f: int(f.name.rpartition('_')[2]), reverse=True)
+
+
+def find_experiment(name, script, arguments=(), keys=()):
+    """Folder, configuration and finished models of an experiment of `script`; 'latest' is its newest one.
 
     `arguments` (key=value) override those `keys` of its configuration that concern evaluation alone.
     """
-    folders = sorted(experiments_folder().glob('fold_*'), key=lambda f: int(f.name.rpartition('_')[2]))
-    name = Path(name).name
-    folder = folders[-1] if name == 'latest' and folders else experiments_folder() / name
+    folders = list_experiments()
+    if name == 'latest':
+        name = next((f.name for f in folders if config_of(f).get('script') == script), 'latest')
+    folder = experiments_folder() / Path(name).name
     if not folder.is_dir():
-        raise UserError(f'there is no experiment {name!r} in {experiments_folder()}; the newest are: '
-                        f'{listing([f.name for f in folders[:-9:-1]]) or "none, train one first: python sl_train.py spec"}')
+        newest = listing([f.name for f in folders[:8]]) or f'none, train one first: python {script}.py spec'
+        raise UserError(f'there is no experiment {name!r} in {experiments_folder()}; the newest are: {newest}')
     config = read_json(folder / 'config.json', 'the experiment was not begun properly, train again')
+    if config.get('script') != script:
+        raise UserError(f'{folder} was made by {config.get("script")}.py, not by {script}.py')
     models = finished_models(folder)
     if not models:
-        raise UserError(f'{folder} has no trained model (models.list is missing or empty): start the training command again, '
-                        f'it continues there')
+        raise UserError(f'{folder} has no trained model (models.list is missing or empty): start the training command '
+                        f'again, it continues there')
     if len(models) < config['num_experiment_runs']:
         print(f'note: {len(models)} of {config["num_experiment_runs"]} runs are trained so far')
     overrides = parse_overrides(arguments, keys)

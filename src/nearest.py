@@ -17,13 +17,13 @@ def run_baseline(name, config, task):
     clips are drawn class by class.
 
     Args:
-        name: the method's name in tables.
+        name: the method's name in tables, and the script's.
         config: with metric, n_shot, num_experiment_runs, seed, dataset, fold.
         task: fewshot.Task of a representation with one vector (D,) per clip.
     """
     features = {key: task.representation.open(key) for key in [*task.train, *task.test]}
     test, truth, rows = np.stack([features[key] for key in task.test]), list(task.test.values()), []
-    experiment = Experiment.start({**config, 'audio_rep': task.representation.settings, 'resume': False})
+    experiment = Experiment.start({**config, 'script': name, 'audio_rep': task.representation.settings, 'resume': False})
     for run in range(config['num_experiment_runs']):
         begin = time.perf_counter()
         ids = draw_clips(task.train, task.classes, config, run)

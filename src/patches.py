@@ -33,10 +33,13 @@ class Representation:
         Raises UserError when the folder is missing, incomplete or stale, with the command that mends it.
         """
         self.folder = data_folder() / relative_folder
-        kind = self.folder.name.rpartition('__')[2]
+        identifier, _, kind = self.folder.name.rpartition('__')
         name = {'time-freq': f'{dataset}_spec'}.get(kind)
         known = name in config_file.config_preprocess
-        self.remedy = f'run `python preprocess.py {name if known else f"spec dataset={dataset}"}` first'
+        command = f'preprocess.py {name}' if known else f'preprocess.py spec dataset={dataset}'
+        command = f'knn_mfcc.py dataset={dataset}' if kind == 'mfcc' else command
+        command += '' if identifier == dataset else f' identifier={identifier}'
+        self.remedy = f'run `python {command}` first'
         self.settings = read_json(self.folder / 'config.json', self.remedy)
         rows = read_rows(self.folder / 'index.tsv', 3, self.remedy)
         self.paths = {key: path for key, (path, _) in rows.items()}

@@ -117,7 +117,7 @@ def make_one(audio, target, config):
     except UserError as problem:
         return str(problem)
     except Exception as problem:  # whatever a decoder does with a foreign file must not stop the others
-        if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         return f'{type(problem).__name__}: {problem}'
     with atomic(target) as temporary:

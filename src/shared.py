@@ -34,9 +34,9 @@ def run_script(main):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
-            sys.exit(f'\nerror: cannot write: {error}. Free or choose another disk (environment variable DATA_FOLDER, '
-                     f'now {data_folder()}) and start the same command again: finished work is kept')
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+            sys.exit(f'\nerror: {error}. Make room or mend the permissions, or choose another place (environment variable '
+                     f'DATA_FOLDER, now {data_folder()}), and start the same command again: finished work is kept')
         raise
 
 
@@ -188,11 +188,13 @@ def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, so
 
     Returns the folder. Whatever stood there before for this data set is replaced.
     """
-    if not re.fullmatch(r'[A-Za-z0-9_.-]+', dataset):
+    if not re.fullmatch(r'[A-Za-z0-9_][A-Za-z0-9_.-]*', dataset):
         raise UserError(f'the data set name {dataset!r} becomes part of file names: use letters, digits, _, - and . only')
     folder = index_folder(dataset)
-    for stale in folder.glob(f'gt_{dataset}_fold*.tsv'):  # a data set with fewer folds must not keep old ones
-        stale.unlink()
+    # the index goes first and comes last: an interruption leaves no old index beside new ground truth. A data set with
+    # fewer folds must not keep those of before.
+    for stale in [folder / f'index_{dataset}_folds_all.tsv', *folder.glob(f'gt_{dataset}_fold*.tsv')]:
+        stale.unlink(missing_ok=True)
     for fold, parts in enumerate(folds):
         for part, positions in parts.items():
             rows = (f'{i}\t{[float(c == labels[i]) for c in range(len(classes))]}\n' for i in positions)

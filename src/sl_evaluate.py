@@ -16,7 +16,7 @@ EVALUATION_KEYS = ('gt_test', 'test_hop', 'test_batch_size', 'skip_missing')
 def main():
     name, arguments = parse_arguments(__doc__, 'experiment', 'folder name below experiments/, or latest; '
                                       f'keys to override: {", ".join(EVALUATION_KEYS)}')
-    folder, config, models = find_experiment(name, arguments, EVALUATION_KEYS)
+    folder, config, models = find_experiment(name, 'sl_train', arguments, EVALUATION_KEYS)
     task = Task.load(config, wanted=('test',), expected=config['audio_rep'])
     import backend  # after the checks, because TensorFlow takes seconds to start
     import supervised

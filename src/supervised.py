@@ -14,6 +14,8 @@ from patches import Clips, ahead, mean_and_std, patch_batches, sample_patches
 from shared import PROGRESS, UserError, atomic, data_folder, read_json, write_json, write_text
 from training import count_parameters, make_scorer, make_train_step, randomise, train_supervised
 
+SCRIPT = 'sl_train'  # whose experiments these are
+
 
 def train(config, task):
     """Train all runs of an experiment, or those that an interrupted one still lacks; returns the experiment's id.
@@ -30,7 +32,7 @@ def train(config, task):
     if load_weights:
         load_weights(model)  # a model that does not fit should be refused before anything is written
     step, score = make_train_step(model, config['weight_decay']), make_scorer(model)
-    experiment = Experiment.start({**config, 'audio_rep': task.representation.settings})
+    experiment = Experiment.start({**config, 'script': SCRIPT, 'audio_rep': task.representation.settings})
     print(f'experiment: {experiment.folder}')
     for run in range(len(experiment.models()), config['num_experiment_runs']):
         ids = draw_clips(task.train, task.classes, config, run)

@@ -35,30 +35,31 @@ def frames_spec(model):
     return tf.TensorSpec((None, model.input_shape[2]), tf.float32)
 
 
-def make_train_step(model, weight_decay):
-    """A compiled step(frames, starts, labels, learning_rate) -> cost that updates the model once.
+def apply_step(model, weight_decay, patches, labels, learning_rate):
+    """One update of the model on patches (N, F, M) with labels (N,); returns the cost before it. To be compiled.
 
     Cost: mean softmax cross-entropy + weight_decay x sum of half the squared norm of each kernel. Gradients are clipped to
     global norm 5.0; plain SGD.
     """
     variables = model.trainable_variables
-    kernels = [variable for variable in variables if variable.name == 'kernel']
+    with tf.GradientTape() as tape:
+        logits = model(patches, training=True)
+        cost = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        if weight_decay is not None:
+            cost += weight_decay * tf.add_n([tf.nn.l2_loss(v.value) for v in variables if v.name == 'kernel'])
+    gradients, _ = tf.clip_by_global_norm(tape.gradient(cost, variables), CLIP_NORM)
+    for variable, gradient in zip(variables, gradients):
+        variable.assign_sub(learning_rate * gradient)
+    return cost
 
+
+def make_train_step(model, weight_decay):
+    """A compiled step(frames, starts, labels, learning_rate) -> cost: apply_step on patches cut on the device."""
     # the batch size stays open, so that the last, smaller batch of an epoch does not trace and compile a second time
     @tf.function(input_signature=[frames_spec(model), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.int32),
                                   tf.TensorSpec((), tf.float32)])
     def step(frames, starts, labels, learning_rate):
-        patches = cut_patches(frames, starts, model.input_shape[1])
-        with tf.GradientTape() as tape:
-            logits = model(patches, training=True)
-            cost = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-            if weight_decay is not None:
-                cost += weight_decay * tf.add_n([tf.nn.l2_loss(kernel.value) for kernel in kernels])
-        gradients, _ = tf.clip_by_global_norm(tape.gradient(cost, variables), CLIP_NORM)
-        for variable, gradient in zip(variables, gradients):
-            variable.assign_sub(learning_rate * gradient)
-        return cost
-
+        return apply_step(model, weight_decay, cut_patches(frames, starts, model.input_shape[1]), labels, learning_rate)
     return step
 
 
@@ -70,7 +71,7 @@ def make_scorer(model):
     return score
 
 
-def train_supervised(step, clips, labels, sample, config, after_epoch, description):
+def train_supervised(step, clips, labels, sample, config, after_epoch, description, hidden=False):
     """Train for config['epochs'] epochs, of which the first trains nothing, so that random weights are logged.
 
     Args:
@@ -79,14 +80,14 @@ def train_supervised(step, clips, labels, sample, config, after_epoch, descripti
         labels: (S,) int.
         sample: function () -> (starts, clip numbers) of the patches of one epoch, in order.
         after_epoch: called as after_epoch(epoch from 1, mean cost or NaN, seconds so far in this epoch).
-        description: text before the progress bar.
+        description, hidden: text before the progress bar, and whether to show none.
 
     Raises UserError when the cost is no longer finite.
     """
     frames = tf.constant(clips.frames)
     labels = np.asarray(labels, np.int32)
     learning_rate = tf.constant(config['learning_rate'], tf.float32)
-    with tqdm(range(1, config['epochs'] + 1), desc=description, unit='epoch', **PROGRESS) as bar:
+    with tqdm(range(1, config['epochs'] + 1), desc=description, unit='epoch', disable=hidden, **PROGRESS) as bar:
         for epoch in bar:
             begin, cost = time.perf_counter(), float('nan')
             if epoch > 1:

@@ -1,0 +1,199 @@
+"""What the index scripts share: reading metadata and class folders, a reason for every refusal, writing the index."""
+import argparse
+import collections
+import csv
+import re
+import sys
+from pathlib import Path, PurePosixPath
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
+import config_file
+from shared import UserError, listing, write_dataset
+
+# what libsndfile decodes by itself; headerless formats (.raw, .gsm, .vox) are left out, nobody could tell their sample rate
+AUDIO_SUFFIXES = frozenset('''.aif .aifc .aiff .au .avr .caf .flac .iff .mp1 .mp2 .mp3 .nist .oga .ogg .opus .paf .pvf .rf64
+                              .sf .snd .sph .svx .voc .w64 .wav .wave'''.split())
+
+
+def parser(doc, folder_help, name=None):
+    """An argument parser that shows the script's docstring; `name` is the default of --name where the set has one."""
+    arguments = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument('folder', type=Path, help=folder_help)
+    if name:
+        arguments.add_argument('--name', default=name, help='name of the data set (default: %(default)s)')
+        arguments.add_argument('--allow-missing', action='store_true',
+                               help='go on without the audio files that are not on disk')
+    return arguments
+
+
+def existing_folder(path, expected):
+    """Path of a folder that exists; `expected` says in an error what it should hold."""
+    if not path.exists():
+        raise UserError(f'{path} does not exist: give the folder that holds {expected}')
+    if not path.is_dir():
+        raise UserError(f'{path} is not a folder: give the folder that holds {expected}')
+    return path
+
+
+# ---- metadata --------------------------------------------------------------------------------------------------------
+
+def read_table(path, delimiter, remedy):
+    """Rows of a delimited text file: list of (where, cells); `where` names file and line in error messages."""
+    # the TUT lists are plain text: a quotation mark in them would be part of the name
+    quoting = csv.QUOTE_NONE if delimiter == '\t' else csv.QUOTE_MINIMAL
+    try:
+        with open(path, encoding='utf-8-sig', newline='') as file:
+            reader = csv.reader(file, delimiter=delimiter, quoting=quoting)
+            rows = [(f'{path}, line {reader.line_num}', [cell.strip() for cell in cells]) for cells in reader if any(cells)]
+    except FileNotFoundError:
+        raise UserError(f'{path} does not exist: {remedy}') from None
+    except (UnicodeDecodeError, csv.Error, IsADirectoryError, PermissionError) as problem:
+        raise UserError(f'{path} is not a readable table ({problem}): {remedy}') from None
+    if not rows:
+        raise UserError(f'{path} is empty: {remedy}')
+    return rows
+
+
+def read_csv(path, columns, remedy):
+    """Rows of a CSV file with a header that has at least `columns`: list of (where, dictionary column -> text)."""
+    (_, header), *rows = read_table(path, ',', remedy)
+    absent = [column for column in columns if column not in header]
+    if absent:
+        raise UserError(f'{path} has no column {listing(absent)}; its header is {",".join(header)[:200]!r}: {remedy}')
+    if not rows:
+        raise UserError(f'{path} is empty below its header: {remedy}')
+    for where, cells in rows:
+        if len(cells) != len(header):
+            raise UserError(f'{where}: {len(cells)} columns where the header has {len(header)}: {remedy}')
+    return [(where, dict(zip(header, cells))) for where, cells in rows]
+
+
+def integer(row, column, low, high, where):
+    """The whole number in a column of a row, low <= number <= high."""
+    text = row[column]
+    if not re.fullmatch(r'-?[0-9]{1,9}', text):
+        raise UserError(f'{where}: {column} is {text!r}, expected a whole number from {low} to {high}')
+    if not low <= int(text) <= high:
+        raise UserError(f'{where}: {column} is {text}, outside {low} to {high}')
+    return int(text)
+
+
+def refuse_repeated(names):
+    """Raise UserError when a file is named twice; `names` is a list of (where, name)."""
+    seen = {}
+    for where, name in names:
+        if name in seen:
+            raise UserError(f'{where}: {name} was named before ({seen[name]}); a clip may have one row only: '
+                            'take the metadata from the original archive again')
+        seen[name] = where
+
+
+# ---- class folders ---------------------------------------------------------------------------------------------------
+
+def read_class_folders(folder):
+    """Audio files of a folder of class folders: dictionary class folder -> sorted paths relative to `folder`.
+
+    Nested folders count, hidden files and folders do not. Everything else that is left out is printed.
+    """
+    existing_folder(folder, 'one folder per class')
+    ignored = collections.Counter()
+    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith('.')]
+    classes = {entry.name: sorted(audio_files(entry, folder, ignored)) for entry in entries if entry.is_dir()}
+    files = [entry for entry in entries if not entry.is_dir()]
+    loose = [entry.name for entry in files if entry.suffix.lower() in AUDIO_SUFFIXES]
+    ignored.update(entry.suffix.lower() for entry in files if entry.name not in loose)
+    for suffix, count in sorted(ignored.items()):
+        print(f'{suffix or "without extension"}: {count} file{"s" * (count > 1)} ignored')
+    if len(classes) < 2:
+        raise UserError(f'{folder} has {"only one class folder" if classes else "no class folders"} '
+                        f'({listing(map(repr, classes)) or f"{len(loose)} audio files lie directly in it"}): '
+                        'put the clips of each class into a folder of its own, at least two')
+    empty = [name for name, paths in classes.items() if not paths]
+    if empty:
+        raise UserError(f'no audio file in the class folder {listing(map(repr, empty))} of {folder}: '
+                        f'add clips ({listing(sorted(AUDIO_SUFFIXES), 99)}) or move the folder away')
+    if loose:
+        print(f'warning: {len(loose)} audio file(s) directly in {folder} belong to no class and are left out: '
+              f'{listing(map(repr, loose))}')
+    return classes
+
+
+def audio_files(folder, base, ignored, above=()):
+    """Yield the paths (relative to `base`, with '/') of the audio files below `folder`; count the others in `ignored`."""
+    above = (*above, folder.resolve())
+    try:
+        entries = sorted(folder.iterdir())
+    except PermissionError as problem:
+        raise UserError(f'cannot read {folder} ({problem.strerror}): change its permissions, or move it away') from None
+    for entry in entries:
+        if entry.name.startswith('.'):
+            continue
+        if entry.is_dir():
+            if entry.resolve() in above:
+                raise UserError(f'{entry} is a link to a folder that it lies in: remove the link')
+            yield from audio_files(entry, base, ignored, above)
+        elif entry.suffix.lower() not in AUDIO_SUFFIXES:
+            ignored[entry.suffix.lower()] += 1
+        elif not entry.is_file():
+            raise UserError(f'{str(entry)!r} is a link to a file that does not exist: mend or remove it')
+        else:
+            yield entry.relative_to(base).as_posix()
+
+
+# ---- the index -------------------------------------------------------------------------------------------------------
+
+def refuse_unusable(paths):
+    """Raise UserError for audio paths that an index file cannot hold, or that would share one representation file."""
+    for path in paths:
+        # splitlines also knows the rarer line breaks, at which the index would be cut when it is read
+        if '\t' in path or path.splitlines() != [path] or path.encode('utf-8', 'replace').decode() != path:
+            raise UserError(f'the file name {path!r} has a tab, a line break or an undecodable character, which an '
+                            'index file cannot hold: rename the file')
+        if PurePosixPath(path).is_absolute() or '..' in PurePosixPath(path).parts:
+            raise UserError(f'the path {path!r} must lie below the audio folder')
+    stems = {}
+    for path in paths:
+        twin = stems.setdefault(PurePosixPath(path).with_suffix(''), path)
+        if twin is not path:
+            raise UserError(f'{twin!r} and {path!r} differ only in their extension and would share one representation '
+                            'file: rename one, or move it away if it is the same sound')
+
+
+def finish(args, audio_folder, paths, labels, classes, folds):
+    """Check the audio files, write the index and print the next command.
+
+    Args:
+        args: parsed arguments with `name` and, where the set comes with metadata, `allow_missing`.
+        audio_folder, paths, labels, classes, folds: as for shared.write_dataset.
+    """
+    refuse_unusable(paths)
+    missing = {i for i, path in enumerate(paths) if not (audio_folder / path).is_file()}
+    if missing and (not args.allow_missing or len(missing) == len(paths)):
+        raise UserError(f'{len(missing)} of {len(paths)} audio files are missing below {audio_folder}: '
+                        f'{listing(paths[i] for i in sorted(missing))}. Complete the download'
+                        + (', or go on without them: --allow-missing' if len(missing) < len(paths) else ''))
+    folds = [{part: [i for i in positions if i not in missing] for part, positions in parts.items()} for parts in folds]
+    empty = [f'fold {k} {part}' for k, parts in enumerate(folds) for part in parts if not parts[part]]
+    usable = [parts for parts in folds if parts['train'] and parts['test']]
+    if not usable or (empty and not missing):
+        raise UserError(f'no clip is left for {listing(empty)}: the metadata or the audio files are incomplete')
+    warn_of_absent_classes(labels, classes, folds)
+    write_dataset(args.name, audio_folder, paths, labels, classes,
+                  [{part: positions for part, positions in parts.items() if positions} for parts in folds],
+                  {'script': f'aux/{Path(sys.argv[0]).name}', 'arguments': sys.argv[1:]})
+    if missing:
+        print(f'left out: {len(missing)} of {len(paths)} clips whose audio file is missing. They keep their rows in the '
+              'index, so that ids remain row numbers of the metadata, but no training, validation or test part has them')
+    if empty:
+        print(f'warning: without the missing clips nothing is left for {listing(empty)}: these parts are not written')
+    named = f'{args.name}_spec' in config_file.config_preprocess
+    print(f'next: cd src && python preprocess.py {args.name + "_spec" if named else "spec dataset=" + args.name}')
+
+
+def warn_of_absent_classes(labels, classes, folds):
+    """Print which classes a training or test part lacks: legal, but accuracies would not be comparable."""
+    for k, parts in enumerate(folds):
+        for part, positions in parts.items():
+            absent = sorted(set(range(len(classes))) - {labels[i] for i in positions})
+            if positions and absent:
+                print(f'warning: fold {k} {part} has no clip of {listing(classes[c] for c in absent)}')

@@ -1,0 +1,60 @@
+"""Speed of evaluation: scoring clips on all their patches at hop 1 against the bare forward pass on a constant batch.
+
+Usage:  python benchmarks/bench_evaluation.py
+Prints: patches per second for VGG, TIMBRE and SB-CNN on clips of 216 frames (5 s) read from disk, batches of 128 patches.
+"""
+import os
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from timing import compare
+
+import models_sl
+import supervised
+from backend import set_up_device, tf
+from training import make_scorer
+
+CLIPS, T, F, M, C, BATCH = 20, 216, 128, 128, 10, 128
+
+
+class Stored:
+    """Stands in for a patches.Representation: arrays on disk, memory-mapped as there."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        rng = np.random.default_rng(0)
+        for key in range(CLIPS):
+            np.save(self.folder / f'{key}.npy', rng.random((T, M), dtype=np.float32))
+
+    def open(self, key):
+        return np.load(self.folder / f'{key}.npy', mmap_mode='r')
+
+
+def main(folder):
+    set_up_device()
+    config = {'n_frames': F, 'num_classes_dataset': C, 'pre_processing': 'logEPS', 'normalize': None, 'pad_short': 'repeat-pad',
+              'test_hop': 1, 'test_batch_size': BATCH}
+    task = SimpleNamespace(representation=Stored(folder), classes=list(range(C)))
+    labels = {key: key % C for key in range(CLIPS)}
+    constant = tf.constant(np.random.default_rng(1).random((BATCH, F, M), dtype=np.float32))
+    amount = CLIPS * (T - F + 1)
+    for number, name in ((3, 'VGG'), (2, 'TIMBRE'), (1, 'SB-CNN')):
+        model = models_sl.build({**config, 'model_number': number}, M)
+        score = make_scorer(model)
+        forward = tf.function(lambda x, model=model: tf.nn.softmax(model(x, training=False)))
+
+        def bare():
+            for _ in range(amount // BATCH):
+                forward(constant).numpy()
+            forward(constant[:amount % BATCH]).numpy()
+
+        compare(f'{name}: evaluation / forward pass',
+                lambda: supervised.score_clips(score, task, labels, config, 'test', (None, None)), bare, amount, 'patches', 0.9)
+
+
+if __name__ == '__main__':
+    with tempfile.TemporaryDirectory() as temporary:
+        os.environ['DATA_FOLDER'] = temporary
+        main(temporary)
