@@ -39,11 +39,14 @@ def accuracy_interval(correct, clips):
 
 
 def mean_interval(values):
-    """Mean, standard deviation (of these values, divisor n) and 95 % t interval (low, high; NaN for one) of the mean."""
+    """Mean, standard deviation (divisor n) and 95 % t interval of the mean (low, high) of accuracies.
+
+    The interval ends at 0 and 1; it is NaN for one value.
+    """
     values = np.asarray(values, float)
     mean, n = values.mean(), len(values)
     half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
-    return mean, values.std(), mean - half, mean + half
+    return mean, values.std(), *np.clip([mean - half, mean + half], 0, 1)
 
 
 def describe(values):

@@ -53,19 +53,28 @@ OPTIONAL_TEXT = (lambda v: v is None or (isinstance(v, str) and bool(v))), 'None
 SWITCH = one_of(True, False)
 
 CHECKS = {
+    # data
     'dataset': TEXT, 'fold': whole(0), 'identifier': TEXT, 'index_file': TEXT, 'audio_folder': OPTIONAL_TEXT,
-    'convert_id': SWITCH, 'n_machines': whole(1), 'machine_i': whole(0), 'num_processing_units': either(ALL, whole(1)),
-    'overwrite': SWITCH, 'spectrogram_type': one_of('mel', 'cqt', 'stft'), 'type': one_of('time-freq', 'waveform'),
-    'resample_sr': whole(1000), 'resampler': TEXT, 'hop': whole(1), 'n_fft': whole(2), 'n_mels': whole(1),
-    'cqt_bins': whole(1), 'MFCC_number': whole(1), 'metric': one_of('cosine', 'euclidean'),
     'audio_representation_folder': TEXT, 'gt_train': TEXT, 'gt_val': OPTIONAL_TEXT, 'gt_test': TEXT,
-    'num_classes_dataset': either(None, whole(2)), 'skip_missing': SWITCH, 'n_frames': whole(1),
-    'pre_processing': one_of('logEPS', 'log10000', None), 'normalize': one_of(None, 'train', 'chosen'),
-    'pad_short': one_of('repeat-pad', 'zero-pad'), 'train_sampling': one_of('random', 'overlap_sampling'),
-    'param_train_sampling': whole(1), 'model_number': whole(0), 'load_model': OPTIONAL_TEXT, 'epochs': whole(1),
-    'batch_size': whole(1), 'learning_rate': number(0, exclusive=True), 'weight_decay': either(None, number(0)),
-    'optimizer': one_of('SGD_clip'), 'n_shot': either(ALL, whole(1)), 'num_experiment_runs': whole(1), 'seed': whole(0),
-    'n_shots': list_of(whole(1)), 'model_numbers': list_of(whole(0)), 'resume': SWITCH, 'val_batch_size': whole(1), 'test_batch_size': whole(1), 'val_hop': whole(1), 'test_hop': whole(1),
+    'num_classes_dataset': either(None, whole(2)), 'skip_missing': SWITCH,
+    # representations
+    'convert_id': SWITCH, 'n_machines': whole(1), 'machine_i': whole(0), 'num_processing_units': either(ALL, whole(1)),
+    'overwrite': SWITCH, 'type': one_of('time-freq', 'waveform'), 'spectrogram_type': one_of('mel', 'cqt', 'stft'),
+    'resample_sr': whole(1000), 'resampler': TEXT, 'hop': whole(1), 'n_fft': whole(2), 'n_mels': whole(1),
+    'cqt_bins': whole(1), 'MFCC_number': whole(1),
+    # input
+    'n_frames': whole(1), 'pre_processing': one_of('logEPS', 'log10000', None),
+    'normalize': one_of(None, 'train', 'chosen'), 'pad_short': one_of('repeat-pad', 'zero-pad'),
+    'train_sampling': one_of('random', 'overlap_sampling'), 'param_train_sampling': whole(1),
+    # learning
+    'model_number': whole(0), 'load_model': OPTIONAL_TEXT, 'epochs': whole(1), 'batch_size': whole(1),
+    'learning_rate': number(0, exclusive=True), 'weight_decay': either(None, number(0)),
+    'optimizer': one_of('SGD_clip'), 'metric': one_of('cosine', 'euclidean'),
+    # experiment
+    'n_shot': either(ALL, whole(1)), 'n_shots': list_of(whole(1)), 'model_numbers': list_of(whole(0)),
+    'num_experiment_runs': whole(1), 'seed': whole(0), 'resume': SWITCH,
+    # evaluation
+    'val_batch_size': whole(1), 'test_batch_size': whole(1), 'val_hop': whole(1), 'test_hop': whole(1),
 }
 
 
@@ -94,6 +103,8 @@ def parse_overrides(arguments, valid_keys):
         try:
             overrides[key] = ast.literal_eval(text)
         except (ValueError, SyntaxError):  # plain words need no quotes
+            overrides[key] = text
+        if not CHECKS[key][0](overrides[key]) and CHECKS[key][0](text):  # a data set may be called 2024
             overrides[key] = text
         # the shell completes paths relative to where the user is; everything else is relative to DATA_FOLDER
         if key in ('audio_folder', 'load_model') and isinstance(overrides[key], str) and Path(text).expanduser().exists():
@@ -124,7 +135,7 @@ def configure(group, name, arguments=()):
         if isinstance(value, str):
             config[key] = value.replace('{dataset}', config['dataset']).replace('{fold}', str(config.get('fold', '')))
     if 'identifier' in config and 'audio_representation_folder' not in config:
-        config.setdefault('type', 'mfcc')
+        config = {'type': 'mfcc', 'convert_id': False, 'n_machines': 1, 'machine_i': 0, **config}
         config['audio_representation_folder'] = f'audio_representation/{config["identifier"]}__{config["type"]}/'
     if 'num_classes_dataset' in config:
         classes = read_classes(config['dataset'])

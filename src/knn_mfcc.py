@@ -17,7 +17,7 @@ from shared import run_script
 
 def main():
     config = configuration_from_command_line(__doc__, 'config_knn_mfcc', 'mfcc')
-    refused = representations.store({**config, 'convert_id': False, 'n_machines': 1, 'machine_i': 0})
+    refused = representations.store(config)
     if refused and not config['skip_missing']:
         sys.exit(f'\n{len(refused)} sound files were refused: mend or remove them, or set skip_missing=True')
     task = Task.load(config)
