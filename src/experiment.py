@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 import config_file
-from shared import UserError, atomic, data_folder, listing, read_classes, read_json, write_json, write_text
+from shared import UserError, atomic, data_folder, ground_truth_path, listing, read_classes, read_json, write_json, write_text
 
 WEIGHTS = 'model.weights.h5'
 ALL = 'all'
@@ -266,9 +266,10 @@ def _lock(folder):
 def config_of(folder):
     """An experiment's configuration; {} where it was killed before that was written."""
     try:
-        return json.loads((folder / 'config.json').read_text(encoding='utf-8'))
+        config = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
     except (OSError, ValueError):
         return {}
+    return config if isinstance(config, dict) else {}
 
 
 def finished_models(folder):
@@ -333,14 +334,14 @@ def recipe(config):
     Data set, fold, n_shot, seed and run have columns of their own in results.tsv.
     """
     ignored = ('overrides', 'resume', 'experiment', 'num_experiment_runs', 'dataset', 'fold', 'n_shot', 'seed',
-               'num_classes_dataset', 'num_processing_units', 'audio_folder', 'skip_missing', 'overwrite', 'identifier')
+               'num_classes_dataset', 'num_processing_units', 'audio_folder', 'skip_missing', 'overwrite', 'identifier',
+               'index_file', 'audio_representation_folder')  # of the latter, its settings count: audio_rep
 
     def plain(values):
-        places = {config['dataset']: '{dataset}', f'fold{config["fold"]}_': 'fold{fold}_'}
         for key, value in values.items():
+            if key.startswith('gt_') and value == ground_truth_path(config['dataset'], config['fold'], key[3:]):
+                value = 'index'
             if key not in ignored:
-                for text, name in places.items():
-                    value = value.replace(text, name) if isinstance(value, str) else value
                 yield key, dict(plain(value)) if isinstance(value, dict) else value
 
     return hashlib.sha1(json.dumps(dict(plain(config)), sort_keys=True).encode()).hexdigest()[:8]

@@ -5,6 +5,8 @@ matplotlib.use('Agg')  # files only: machines with GPUs rarely have a screen
 import matplotlib.pyplot as plt
 import numpy as np
 
+plt.rcParams['text.parse_math'] = False  # class and file names may hold dollar signs
+
 # Okabe and Ito's colours, told apart by everyone; black last, because grid and text are dark too
 COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#F0E442', '#000000']
 MARKERS = 'osD^vPX*'

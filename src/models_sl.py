@@ -44,11 +44,11 @@ def vgg(x, num_classes, filters):
 
 # number -> (name in tables, behind log-learn?, smallest input, builder)
 MODELS = {
-    0: ('SB-CNN', False, (80, 32), lambda x, c: sb_cnn(x, c, normalize_input=False)),
-    1: ('SB-CNN BN', False, (80, 32), lambda x, c: sb_cnn(x, c, normalize_input=True)),
+    0: ('SB-CNN', False, (100, 32), lambda x, c: sb_cnn(x, c, normalize_input=False)),
+    1: ('SB-CNN BN', False, (100, 32), lambda x, c: sb_cnn(x, c, normalize_input=True)),
     2: ('TIMBRE', False, (7, 108), timbre),
     3: ('VGG', False, (32, 32), lambda x, c: vgg(x, c, filters=32)),
-    11: ('log-learn SB-CNN BN', True, (80, 32), lambda x, c: sb_cnn(x, c, normalize_input=True)),
+    11: ('log-learn SB-CNN BN', True, (100, 32), lambda x, c: sb_cnn(x, c, normalize_input=True)),
     12: ('log-learn TIMBRE', True, (7, 108), timbre),
     13: ('log-learn VGG', True, (32, 32), lambda x, c: vgg(x, c, filters=32)),
     14: ('log-learn VGG-128', True, (32, 32), lambda x, c: vgg(x, c, filters=128)),

@@ -144,7 +144,8 @@ def mean_and_std(representation, keys, config):
         values = prepare(representation.open(key), config).astype(np.float64)
         count, total, squares = count + values.size, total + values.sum(), squares + np.square(values).sum()
     mean = total / count
-    return mean, max(np.sqrt(max(squares / count - mean ** 2, 0)), EPS)
+    # Python floats, as they come back from model.json: NumPy's would make float64 of the input
+    return float(mean), max(float(np.sqrt(max(squares / count - mean ** 2, 0))), EPS)
 
 
 class Clips:

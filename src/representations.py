@@ -79,19 +79,24 @@ def mfcc_statistics(samples, sample_rate, n_mfcc):
 def compute(path, config):
     """Representation of one sound file, float32, C-contiguous: (T, M), for waveform (samples, 1), for mfcc (D,)."""
     samples, rate = read_audio(path, config['resample_sr'], config['resampler'])
-    if config['type'] == 'waveform':
-        array = samples[:, None]
-    elif config['type'] == 'mfcc':
-        array = mfcc_statistics(samples, rate, config['MFCC_number'])
-    elif config['spectrogram_type'] == 'mel':
-        array = mel_spectrogram(samples, rate, config['n_fft'], config['hop'], config['n_mels'])
-    elif config['spectrogram_type'] == 'stft':
-        array = stft_magnitude(samples, config['n_fft'], config['hop'])
-    else:
-        array = cqt_magnitude(samples, rate, config['hop'], config['cqt_bins'])
+    with np.errstate(over='ignore', invalid='ignore'):  # the check below says it better
+        array = represent(samples, rate, config)
     if not np.isfinite(array).all():  # e.g. the power of float samples far beyond full scale
         raise UserError('its representation is not finite: are the samples far beyond full scale?')
     return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def represent(samples, rate, config):
+    """The array that the configuration asks for, of samples (length,) at `rate` Hz."""
+    if config['type'] == 'waveform':
+        return samples[:, None]
+    if config['type'] == 'mfcc':
+        return mfcc_statistics(samples, rate, config['MFCC_number'])
+    if config['spectrogram_type'] == 'mel':
+        return mel_spectrogram(samples, rate, config['n_fft'], config['hop'], config['n_mels'])
+    if config['spectrogram_type'] == 'stft':
+        return stft_magnitude(samples, config['n_fft'], config['hop'])
+    return cqt_magnitude(samples, rate, config['hop'], config['cqt_bins'])
 
 
 # ---- one file, many files --------------------------------------------------------------------------------------------
@@ -112,8 +117,8 @@ def is_up_to_date(audio, target):
 def make_one(audio, target, config):
     """Compute and store one representation; returns None, or the reason why the audio file was refused."""
     try:
+        time = audio.stat().st_mtime_ns if audio.exists() else None  # before it is read: it may be replaced meanwhile
         array = compute(audio, config)
-        stat = audio.stat()
     except UserError as problem:
         return str(problem)
     except Exception as problem:  # whatever a decoder does with a foreign file must not stop the others
@@ -122,7 +127,7 @@ def make_one(audio, target, config):
         return f'{type(problem).__name__}: {problem}'
     with atomic(target) as temporary:
         np.save(temporary, array)
-        os.utime(temporary, ns=(stat.st_mtime_ns, stat.st_mtime_ns))
+        os.utime(temporary, ns=(time, time))
     return None
 
 
@@ -198,8 +203,8 @@ def claim_folder(config):
             raise UserError(f'{folder} holds a representation made with other parameters: {", ".join(differing)}. Set '
                             f'overwrite=True to replace it, or another identifier to keep both')
         print(f'replacing what was made with {", ".join(differing)}')
-        settings.unlink()  # first, so that an interrupted clean-up is not taken for a whole representation
-        for stale in [*folder.rglob('*.npy'), *folder.glob('*.tsv')]:
+        # the settings go last: after an interruption they still tell that what is left is of another kind
+        for stale in [*folder.glob('*.tsv'), *folder.rglob('*.npy'), settings]:
             stale.unlink()
     write_json(settings, {**wanted, 'identifier': config['identifier'], 'overrides': config['overrides'],
                           'normalize_mean': None, 'normalize_std': None})

@@ -104,6 +104,11 @@ def index_folder(dataset):
     return data_folder() / 'index' / dataset
 
 
+def ground_truth_path(dataset, fold, part):
+    """Ground truth of one part (train, val or test) of a fold, relative to DATA_FOLDER (str)."""
+    return f'index/{dataset}/gt_{dataset}_fold{fold}_{part}.tsv'
+
+
 def read_rows(path, columns, remedy):
     """Rows of a TSV file without header as a dictionary: first column (an id, unique) -> list of the other columns."""
     try:
@@ -198,7 +203,7 @@ def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, so
     for fold, parts in enumerate(folds):
         for part, positions in parts.items():
             rows = (f'{i}\t{[float(c == labels[i]) for c in range(len(classes))]}\n' for i in positions)
-            write_text(folder / f'gt_{dataset}_fold{fold}_{part}.tsv', ''.join(rows))
+            write_text(data_folder() / ground_truth_path(dataset, fold, part), ''.join(rows))
     write_text(folder / f'classes_{dataset}.txt', '\n'.join(classes) + '\n')
     write_json(folder / f'source_{dataset}.json', {'audio_folder': str(Path(audio_folder).resolve()), **source})
     write_text(folder / f'index_{dataset}_folds_all.tsv', ''.join(f'{i}\t{p}\n' for i, p in enumerate(audio_paths)))

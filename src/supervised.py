@@ -2,6 +2,7 @@
 import functools
 import time
 
+import h5py
 import numpy as np
 from scipy.special import log_softmax
 from tqdm import tqdm
@@ -134,11 +135,21 @@ def find_weights(load_model):
 
 def load_weights(model, path):
     """Load weights into `model`; a damaged file or one of another architecture is refused."""
+    values = 0
+
+    def count(name, item):
+        nonlocal values
+        values += item.size if isinstance(item, h5py.Dataset) and 'seed_generator' not in name else 0
+
     try:
+        with h5py.File(path) as file:  # Keras itself is content when every layer finds its values, whatever is left over
+            file.visititems(count)
+        if values != model.count_params():
+            raise ValueError(f'it holds {values} values, the model {model.count_params()}')
         model.load_weights(path)
     except (ValueError, OSError, KeyError) as problem:
-        raise UserError(f'{path} does not fit model {model.count_params()} parameters: damaged, or trained with another '
-                        f'model_number, num_classes_dataset, n_frames or n_mels ({str(problem).splitlines()[0]})') from None
+        raise UserError(f'{path} does not fit the model: it is damaged, or was trained with another model_number, '
+                        f'num_classes_dataset, n_frames or n_mels ({str(problem).splitlines()[0]})') from None
 
 
 def score_clips(score, task, labels, config, part, statistics, bar=None):
