@@ -28,7 +28,7 @@ SPECTROGRAM = {
     'type': 'time-freq',                              # 'time-freq' or 'waveform'
     'spectrogram_type': 'mel',                        # 'mel' (power), 'cqt' (magnitude) or 'stft' (magnitude)
     'resample_sr': 44100,                             # sample rate that all files are converted to; Hz
-    'resampler': 'soxr_hq',                           # any of librosa's, e.g. 'kaiser_best' (resampy, as in 2018; slow)
+    'resampler': 'soxr_hq',                           # librosa's name; 'kaiser_best' (resampy) as in 2018; slow
     'hop': 1024,                                      # hop length; samples
     'n_fft': 1024,                                    # FFT size of mel and stft; samples
     'n_mels': 128,                                    # bands of mel

@@ -22,6 +22,10 @@ class MeanPerClip:
         np.add.at(self.total, clip, scores)
         np.add.at(self.count, clip, 1)
 
+    def not_finite(self):
+        """Which clips (S,) have scores that are not finite."""
+        return ~np.isfinite(self.total).all(axis=1)
+
     def result(self):
         """Clip scores (S, C) float64; raises ValueError when a clip has no patch or a score is not finite."""
         if not self.count.all():

@@ -52,6 +52,7 @@ TEXT = (lambda v: isinstance(v, str) and bool(v)), 'text'
 OPTIONAL_TEXT = (lambda v: v is None or (isinstance(v, str) and bool(v))), 'None or text'
 SWITCH = one_of(True, False)
 
+RESAMPLERS = ('soxr_vhq', 'soxr_hq', 'soxr_mq', 'soxr_lq', 'soxr_qq', 'kaiser_best', 'kaiser_fast', 'fft', 'polyphase')
 CHECKS = {
     # data
     'dataset': TEXT, 'fold': whole(0), 'identifier': TEXT, 'index_file': TEXT, 'audio_folder': OPTIONAL_TEXT,
@@ -60,7 +61,7 @@ CHECKS = {
     # representations
     'convert_id': SWITCH, 'n_machines': whole(1), 'machine_i': whole(0), 'num_processing_units': either(ALL, whole(1)),
     'overwrite': SWITCH, 'type': one_of('time-freq', 'waveform'), 'spectrogram_type': one_of('mel', 'cqt', 'stft'),
-    'resample_sr': whole(1000), 'resampler': TEXT, 'hop': whole(1), 'n_fft': whole(2), 'n_mels': whole(1),
+    'resample_sr': whole(1000), 'resampler': one_of(*RESAMPLERS), 'hop': whole(1), 'n_fft': whole(2), 'n_mels': whole(1),
     'cqt_bins': whole(1), 'MFCC_number': whole(1),
     # input
     'n_frames': whole(1), 'pre_processing': one_of('logEPS', 'log10000', None),
@@ -84,6 +85,8 @@ def check(config):
         valid, expected = CHECKS[key]
         if not valid(value):
             raise UserError(f'{key}={value!r} is not valid: expected {expected}')
+    if config.get('spectrogram_type') == 'cqt' and 32.70 * 2 ** (config['cqt_bins'] / 12) > config['resample_sr'] / 2:
+        raise UserError(f'cqt_bins={config["cqt_bins"]} is not valid: they reach beyond half of resample_sr={config["resample_sr"]}')
     if config.get('machine_i', 0) >= config.get('n_machines', 1):
         raise UserError(f'machine_i={config["machine_i"]} is not valid: expected 0 to n_machines - 1 = '
                         f'{config["n_machines"] - 1}')
@@ -322,10 +325,21 @@ def results_path():
 
 def read_results():
     """The table of all results, a row per run (DataFrame; n_shot is text: it may be 'all')."""
+    if not results_path().exists():
+        raise UserError(f'{results_path()} does not exist: no experiment has been evaluated yet')
+    return read_table(dict.fromkeys(('method', 'dataset', 'n_shot', 'recipe'), str))
+
+
+def read_table(dtype):
+    """The table of results with columns of the given types; a damaged one is refused."""
     try:
-        return pd.read_csv(results_path(), sep='\t', dtype={'n_shot': str, 'recipe': str})
-    except FileNotFoundError:
-        raise UserError(f'{results_path()} does not exist: no experiment has been evaluated yet') from None
+        table = pd.read_csv(results_path(), sep='\t', dtype=dtype, keep_default_na=False)  # a data set may be called None
+    except ValueError as problem:  # all of pandas' complaints
+        raise UserError(f'{results_path()} is damaged ({problem}): move it away, and evaluate the experiments again') from None
+    missing = [column for column in RESULT_COLUMNS if column not in table]
+    if missing:
+        raise UserError(f'{results_path()} lacks the columns {listing(missing)}: move it away, and evaluate the experiments again')
+    return table
 
 
 def recipe(config):
@@ -360,7 +374,7 @@ def record(rows):
     new = pd.DataFrame(rows, columns=RESULT_COLUMNS)
     with results_lock():
         if results_path().exists():
-            old = pd.read_csv(results_path(), sep='\t', dtype=str)
+            old = read_table(str)
             again = old.set_index(['experiment', 'model']).index.isin(new.set_index(['experiment', 'model']).index)
             new = pd.concat([old[~again], new.astype(str)])
         with atomic(results_path()) as temporary:

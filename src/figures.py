@@ -1,4 +1,6 @@
 """Figures: confusion matrices and accuracy over the number of clips per class. Axes, units and names are in the picture."""
+import warnings
+
 import matplotlib
 
 matplotlib.use('Agg')  # files only: machines with GPUs rarely have a screen
@@ -10,6 +12,14 @@ plt.rcParams['text.parse_math'] = False  # class and file names may hold dollar 
 # Okabe and Ito's colours, told apart by everyone; black last, because grid and text are dark too
 COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#F0E442', '#000000']
 MARKERS = 'osD^vPX*'
+
+
+def save(figure, path, dpi):
+    """Write a figure to a file and forget it."""
+    with warnings.catch_warnings():  # classes may be named in any script; letters the font lacks become boxes
+        warnings.filterwarnings('ignore', message='Glyph .* missing from font')
+        figure.savefig(path, dpi=dpi)
+    plt.close(figure)
 
 
 def confusion(matrix, classes, title, path):
@@ -25,8 +35,7 @@ def confusion(matrix, classes, title, path):
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel='predicted class', ylabel='true class', title=title)
     figure.colorbar(image, ax=axes, label='share of the true class', shrink=0.8)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save(figure, path, 110)
 
 
 def accuracy_curves(curves, chance, title, path):
@@ -52,5 +61,4 @@ def accuracy_curves(curves, chance, title, path):
     axes.set(xlabel='training clips per class (log scale)', ylabel='accuracy on the test part', ylim=(0, 1), title=title)
     axes.grid(alpha=0.3)
     axes.legend(loc='upper left', fontsize=9)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    save(figure, path, 130)

@@ -34,7 +34,7 @@ class Representation:
         """
         self.folder = data_folder() / relative_folder
         identifier, _, kind = self.folder.name.rpartition('__')
-        name = {'time-freq': f'{dataset}_spec'}.get(kind)
+        name = f'{dataset}_spec'
         known = name in config_file.config_preprocess
         command = f'preprocess.py {name}' if known else f'preprocess.py spec dataset={dataset}'
         command = f'knn_mfcc.py dataset={dataset}' if kind == 'mfcc' else command
@@ -47,8 +47,8 @@ class Representation:
         self.refused = {}
         for errors in sorted(self.folder.glob('errors_*.tsv')):
             self.refused.update({key: reason for key, (_, reason) in read_rows(errors, 3, self.remedy).items()})
-        if known:
-            self._compare_with_configuration(name)
+        if kind == 'time-freq':
+            self._compare_with_configuration(name if known else 'spec', dataset)
         if expected is not None:
             self._compare(parameters(expected), 'the experiment was trained with', 'make that representation again, or train again')
         index_file = index_folder(dataset) / f'index_{dataset}_folds_all.tsv'
@@ -59,17 +59,18 @@ class Representation:
                 raise UserError(f'{self.folder / "index.tsv"} and {index_file} disagree about {len(stale)} clips (ids '
                                 f'{listing(stale)}): the index was made again since; {self.remedy}')
 
-    def _compare_with_configuration(self, name):
+    def _compare_with_configuration(self, name, dataset):
         """Refuse a representation made before its configuration was edited.
 
         What was chosen on the command line of preprocess.py stands in config.json and is respected.
         """
         overrides = {k: v for k, v in self.settings.get('overrides', {}).items() if k in config_file.config_preprocess[name]}
-        wanted = configure('config_preprocess', name)
+        wanted = configure('config_preprocess', name, [f'dataset={dataset}'])
+        command = name if name != 'spec' else f'spec dataset={dataset}'
         wanted.update(overrides)
         if data_folder() / wanted['audio_representation_folder'] == self.folder:
             self._compare(parameters(wanted), f'config_preprocess[{name!r}] asks for',
-                          f'run `python preprocess.py {name} overwrite=True`, or correct the configuration')
+                          f'run `python preprocess.py {command} overwrite=True`, or correct the configuration')
 
     def _compare(self, wanted, who, remedy):
         differing = [f'{k}={v!r} (here: {self.settings.get(k)!r})' for k, v in wanted.items() if self.settings.get(k) != v]
@@ -189,8 +190,13 @@ def patch_batches(representation, keys, config, hop, batch_size, mean=None, std=
     Yields (frames (L, M) float32, starts (B,) int32, clip numbers (B,) int32) with B <= batch_size.
     """
     n_frames, batch, room = config['n_frames'], [], batch_size
+    bands = None
     for number, key in enumerate(keys):
         array = representation.open(key)
+        bands = array.shape[1:] if bands is None else bands
+        if array.shape[1:] != bands:
+            raise UserError(f'id {key} has shape {array.shape}, other clips have {bands[0]} bands: '
+                            f'{representation.remedy.replace(" first", " again")}')
         starts = np.arange(0, padded_length(len(array), n_frames) - n_frames + 1, hop)
         while len(starts):
             now, starts = starts[:room], starts[room:]

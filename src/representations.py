@@ -7,12 +7,15 @@ audio), errors_<machine_i>.tsv where files were refused, and index.tsv once all 
 import errno
 import functools
 import os
+import threading
+import time
 import warnings
 from pathlib import Path
 
 import joblib
 import numpy as np
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from scipy import sparse
 from tqdm import tqdm
 
 from audio import read_audio
@@ -36,14 +39,17 @@ FILES_PER_PROCESS = 16  # a process takes seconds to start; fewer files than thi
 
 @functools.lru_cache(maxsize=8)
 def mel_basis(sample_rate, n_fft, n_mels):
-    """librosa's mel filter bank, (n_fft // 2 + 1, n_mels) float32; librosa itself builds it anew at every call."""
+    """librosa's mel filter bank, sparse (n_mels, n_fft // 2 + 1) float32; librosa itself builds it anew at every call.
+
+    A dense product would be slower, and its last bits would depend on the number of threads.
+    """
     import librosa
-    return np.ascontiguousarray(librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels).T)
+    return sparse.csr_array(librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels))
 
 
 def mel_spectrogram(samples, sample_rate, n_fft, hop, n_mels):
     """Mel power spectrogram, (T, n_mels) float32: that of librosa.feature.melspectrogram, transposed."""
-    return np.square(stft_magnitude(samples, n_fft, hop)) @ mel_basis(sample_rate, n_fft, n_mels)
+    return (mel_basis(sample_rate, n_fft, n_mels) @ np.square(stft_magnitude(samples, n_fft, hop)).T).T
 
 
 def stft_magnitude(samples, n_fft, hop):
@@ -114,6 +120,23 @@ def is_up_to_date(audio, target):
         return False
 
 
+@functools.cache
+def end_with(parent):
+    """End this worker soon after the process `parent`, which, if killed, cannot tell its workers to stop."""
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def make_in_worker(audio, target, config, parent):
+    """make_one in whatever process joblib chooses."""
+    if os.getpid() != parent:
+        end_with(parent)
+    return make_one(audio, target, config)
+
+
 def make_one(audio, target, config):
     """Compute and store one representation; returns None, or the reason why the audio file was refused."""
     try:
@@ -126,7 +149,10 @@ def make_one(audio, target, config):
             raise
         return f'{type(problem).__name__}: {problem}'
     with atomic(target) as temporary:
-        np.save(temporary, array)
+        try:
+            np.save(temporary, array)
+        except OSError as problem:  # of a full disk NumPy only says how much it wrote
+            raise OSError(problem.errno or errno.ENOSPC, problem.strerror or str(problem), str(target)) from None
         os.utime(temporary, ns=(time, time))
     return None
 
@@ -139,7 +165,7 @@ def make_all(clips, config, processes):
     processes = max(1, min(processes, len(pending) // FILES_PER_PROCESS))
     # small batches keep the processes busy to the end, and the results in flight few
     pool = joblib.Parallel(n_jobs=processes, return_as='generator', batch_size=4, pre_dispatch='4*n_jobs')
-    reasons = pool(joblib.delayed(make_one)(audio, target, config) for _, audio, target in pending)
+    reasons = pool(joblib.delayed(make_in_worker)(audio, target, config, os.getpid()) for _, audio, target in pending)
     reasons = tqdm(reasons, total=len(pending), desc=f'{config["type"]}, {processes} process(es)', unit='clip',
                    disable=not pending, **PROGRESS)
     try:
@@ -167,7 +193,7 @@ def audio_folder(config):
     else:
         source = index_folder(config['dataset']) / f'source_{config["dataset"]}.json'
         remedy = 'make the index with the script in aux/, or set audio_folder, e.g. audio_folder=/path/to/the/audio'
-        folder = Path(read_json(source, remedy).get('audio_folder', ''))
+        folder = Path(read_json(source, remedy).get('audio_folder') or source / 'audio_folder')
     if not folder.is_dir():
         raise UserError(f'the audio folder {folder} does not exist: {remedy}')
     return folder
@@ -225,9 +251,11 @@ def finish(config, folder, clips, refused):
         write_text(folder / f'index_{machine}.tsv', ''.join(good))
     # What counts is the union of the parts, whatever the number of machines was; a row that names another file than
     # the index of today is left over from an index that has been replaced.
-    made, failed = {}, set()
+    made, failed, ours = {}, set(), {key for key, *_ in clips}
     for part in sorted(folder.glob('index_*.tsv')):
-        made.update((key, row) for key, row in read_rows(part, 3, REMEDY).items() if row[1] == index.get(key))
+        own = part.name == f'index_{machine}.tsv'  # what other parts say about this machine's clips is older
+        made.update((key, row) for key, row in read_rows(part, 3, REMEDY).items()
+                    if row[1] == index.get(key) and (own or key not in ours))
     for part in folder.glob('errors_*.tsv'):
         failed.update(key for key, row in read_rows(part, 3, REMEDY).items() if row[0] == index.get(key))
     if not made.keys() | failed >= index.keys():

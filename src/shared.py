@@ -25,6 +25,7 @@ def run_script(main):
     """Call main() and turn what the user can mend into one clear message and a non-zero exit code."""
     try:
         main()
+        sys.stdout.flush()  # here, where a closed pipe is understood
     except UserError as error:
         sys.exit(f'\nerror: {error}')
     except KeyboardInterrupt:
@@ -57,7 +58,11 @@ def atomic(path):
     because some writers (Keras, matplotlib) choose the format by it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UserError(f'the folder {path.parent} cannot be made ({problem.strerror}): choose another place with the environment '
+                        f'variable DATA_FOLDER, now {data_folder()}') from None
     temporary = path.with_name('.tmp-' + path.name)
     try:
         yield temporary
@@ -152,7 +157,10 @@ def read_ground_truth(path, num_classes):
     labels = {}
     for key, (text,) in read_rows(path, 2, remedy).items():
         try:
-            onehot = [float(value) for value in json.loads(text)]
+            onehot = json.loads(text)
+            if not isinstance(onehot, list):
+                raise TypeError('not a list')
+            onehot = [float(value) for value in onehot]
         except (ValueError, TypeError):
             raise UserError(f'{path}: id {key}: expected a list such as [0.0, 1.0], found {text[:80]!r}; {remedy}') from None
         if sorted(onehot) != [0.0] * (len(onehot) - 1) + [1.0]:

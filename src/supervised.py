@@ -1,6 +1,8 @@
 """A supervised experiment from end to end: train its runs, score their models on the test part."""
 import functools
+import tempfile
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -12,7 +14,7 @@ import models_sl
 from experiment import WEIGHTS, Experiment
 from fewshot import draw_clips
 from patches import Clips, ahead, mean_and_std, patch_batches, sample_patches
-from shared import PROGRESS, UserError, atomic, data_folder, read_json, write_json, write_text
+from shared import PROGRESS, UserError, atomic, data_folder, listing, read_json, write_json, write_text
 from training import count_parameters, make_scorer, make_train_step, randomise, train_supervised
 
 SCRIPT = 'sl_train'  # whose experiments these are
@@ -68,8 +70,7 @@ def train_run(model, step, score, config, task, ids, run, folder):
     train_supervised(step, clips, labels, lambda: sample_patches(clips, config, rng), config, after_epoch,
                      f'run {run + 1} of {config["num_experiment_runs"]}')
     best.restore()
-    with atomic(folder / WEIGHTS) as temporary:
-        model.save_weights(temporary)
+    save_weights(model, folder / WEIGHTS)
     write_json(folder / 'model.json', {'run': run, 'normalize_mean': statistics[0], 'normalize_std': statistics[1],
                                        'train_seconds': time.perf_counter() - begin})
 
@@ -133,6 +134,14 @@ def find_weights(load_model):
     return functools.partial(load_weights, path=found[0])
 
 
+def save_weights(model, path):
+    """Write the weights of a model, whole or not at all."""
+    with tempfile.TemporaryDirectory() as folder:  # a write that fails in HDF5 would crash the process when it ends
+        model.save_weights(Path(folder, WEIGHTS))
+        with atomic(path) as temporary:
+            temporary.write_bytes(Path(folder, WEIGHTS).read_bytes())
+
+
 def load_weights(model, path):
     """Load weights into `model`; a damaged file or one of another architecture is refused."""
     values = 0
@@ -172,6 +181,10 @@ def score_clips(score, task, labels, config, part, statistics, bar=None):
         costs.append(-log_probabilities[np.arange(len(clip)), truth[clip]])
         if bar is not None:
             bar.update(int(clip[-1]) + 1 - bar.n)
+    if means.not_finite().any():
+        raise UserError(f'the scores of {part} clips are not finite: id {listing(np.array(list(labels))[means.not_finite()])}. Either the '
+                        f'training diverged (choose a smaller learning_rate than {config["learning_rate"]}), or their representation is '
+                        f'damaged ({task.representation.remedy})')
     return means.result(), float(np.concatenate(costs).mean())
 
 
