@@ -122,7 +122,10 @@ def is_up_to_date(audio, target):
 
 @functools.cache
 def end_with(parent):
-    """End this worker soon after the process `parent`, which, if killed, cannot tell its workers to stop."""
+    """End this worker soon after the process `parent`, which, if killed, cannot tell its workers to stop.
+
+    Cached, so that a worker starts one such watch however many files it gets.
+    """
     def watch():
         while os.getppid() == parent:
             time.sleep(0.5)
@@ -140,7 +143,7 @@ def make_in_worker(audio, target, config, parent):
 def make_one(audio, target, config):
     """Compute and store one representation; returns None, or the reason why the audio file was refused."""
     try:
-        time = audio.stat().st_mtime_ns if audio.exists() else None  # before it is read: it may be replaced meanwhile
+        modified = audio.stat().st_mtime_ns if audio.exists() else None  # before it is read: it may be replaced meanwhile
         array = compute(audio, config)
     except UserError as problem:
         return str(problem)
@@ -153,7 +156,7 @@ def make_one(audio, target, config):
             np.save(temporary, array)
         except OSError as problem:  # of a full disk NumPy only says how much it wrote
             raise OSError(problem.errno or errno.ENOSPC, problem.strerror or str(problem), str(target)) from None
-        os.utime(temporary, ns=(time, time))
+        os.utime(temporary, ns=(modified, modified))
     return None
 
 

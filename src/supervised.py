@@ -39,7 +39,7 @@ def train(config, task):
     print(f'experiment: {experiment.folder}')
     for run in range(len(experiment.models()), config['num_experiment_runs']):
         ids = draw_clips(task.train, task.classes, config, run)
-        randomise(model, build, seed=config['seed'] * 100_003 + run)  # weights and dropout of each run are its own
+        randomise(model, build, (config['seed'] * 100_003 + run) % 2 ** 32)  # weights and dropout of each run are its own
         if load_weights:
             load_weights(model)
         folder = experiment.new_model()

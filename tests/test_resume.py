@@ -20,6 +20,11 @@ def tones():
     return commands.tones()
 
 
+def said(started):
+    """The first words of what a script has printed, without progress bars."""
+    return {line.partition(':')[0] for line in re.split(r'[\r\n]+', started.text()) if line and '%|' not in line}
+
+
 # ---- preprocess ------------------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope='module')
@@ -75,24 +80,31 @@ def test_a_killed_preprocess_goes_on(many, unprocessed):
     assert {name for name in ours if ours[name] != theirs[name]} <= {'config.json'}  # it tells the number of processes
 
 
-def test_a_stopped_preprocess_says_so_in_one_line(unprocessed):
+def workers(started):
+    """Process ids of joblib's workers."""
+    return [process for process, line in started.processes().items() if 'popen_loky' in line]
+
+
+@pytest.mark.parametrize('moment', ['workers start', 'files are made'])
+def test_a_stopped_preprocess_says_so_in_one_line(unprocessed, moment):
     """Ctrl-C reaches all processes of a terminal's group, the workers too."""
     with Started(*PREPROCESS, data_folder=unprocessed) as script:
-        script.wait_until(lambda: len(finished(unprocessed / MANY)) >= 5)
+        if moment == 'workers start':
+            script.wait_until(lambda: len(workers(script)) == 2)
+            time.sleep(0.1)
+        else:
+            script.wait_until(lambda: len(finished(unprocessed / MANY)) >= 5)
         os.killpg(script.process.pid, signal.SIGINT)
         assert script.wait() == 130
         assert wait_for_end(script)
-        lines = [line for line in re.split(r'[\r\n]+', script.text()) if line and '%|' not in line]
-    assert lines[1:] == ['interrupted: the same command continues from what is already on disk']
-    assert temporary_files(unprocessed) == []
+        assert said(script) == {'overrides', 'interrupted'}
 
 
 def test_a_killed_worker_is_an_error(unprocessed):
     """As when memory runs out."""
     with Started(*PREPROCESS, data_folder=unprocessed) as script:
         script.wait_until(lambda: len(finished(unprocessed / MANY)) >= 5)
-        workers = [process for process, line in script.processes().items() if 'popen_loky' in line]
-        os.kill(workers[0], signal.SIGKILL)
+        os.kill(workers(script)[0], signal.SIGKILL)
         assert script.wait() == 1
         assert re.match('error: a process was killed.* smaller num_processing_units', script.text().splitlines()[-1])
         assert 'Traceback' not in script.text()
@@ -175,8 +187,7 @@ def test_a_stopped_training_says_so_in_one_line(data):
         script.wait_until(lambda: epochs_logged(data) > 10)
         os.killpg(script.process.pid, signal.SIGINT)
         assert script.wait() == 130
-        lines = [line for line in re.split(r'[\r\n]+', script.text()) if line and '%|' not in line]
-    assert [line.split(':')[0] for line in lines] == ['overrides', 'device', 'model 2', 'experiment', 'interrupted']
+        assert said(script) == {'overrides', 'device', 'model 2', 'experiment', 'interrupted'}
     assert finished_runs(data) == 0 and temporary_files(data) == []
 
 
