@@ -100,7 +100,8 @@ def main():
         plain = plain_step(name)
 
         def loop(step=step):
-            train_supervised(step, clips, labels, lambda: sample_patches(clips, config, rng), config, lambda *_: None, '', hidden=True)
+            train_supervised(step, clips, labels, lambda: sample_patches(clips, config, rng), config, lambda *_: None, '',
+                             hidden=True)
 
         def repeat(function):
             for _ in range(EPOCHS - 1):

@@ -86,7 +86,8 @@ def check(config):
         if not valid(value):
             raise UserError(f'{key}={value!r} is not valid: expected {expected}')
     if config.get('spectrogram_type') == 'cqt' and 32.70 * 2 ** (config['cqt_bins'] / 12) > config['resample_sr'] / 2:
-        raise UserError(f'cqt_bins={config["cqt_bins"]} is not valid: they reach beyond half of resample_sr={config["resample_sr"]}')
+        raise UserError(f'cqt_bins={config["cqt_bins"]} is not valid: they reach beyond half of '
+                        f'resample_sr={config["resample_sr"]}')
     if config.get('machine_i', 0) >= config.get('n_machines', 1):
         raise UserError(f'machine_i={config["machine_i"]} is not valid: expected 0 to n_machines - 1 = '
                         f'{config["n_machines"] - 1}')

@@ -30,7 +30,8 @@ def confusion(matrix, classes, title, path):
     image = axes.imshow(share, cmap='Blues', vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(matrix):
         if count:
-            axes.text(column, row, count, ha='center', va='center', fontsize=8, color='white' if share[row, column] > 0.5 else 'black')
+            colour = 'white' if share[row, column] > 0.5 else 'black'
+            axes.text(column, row, count, ha='center', va='center', fontsize=8, color=colour)
     axes.set_xticks(range(len(classes)), classes, rotation=45, ha='right', rotation_mode='anchor')
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel='predicted class', ylabel='true class', title=title)

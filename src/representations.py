@@ -7,6 +7,7 @@ audio), errors_<machine_i>.tsv where files were refused, and index.tsv once all 
 import errno
 import functools
 import os
+import signal
 import threading
 import time
 import warnings
@@ -168,7 +169,12 @@ def make_all(clips, config, processes):
     processes = max(1, min(processes, len(pending) // FILES_PER_PROCESS))
     # small batches keep the processes busy to the end, and the results in flight few
     pool = joblib.Parallel(n_jobs=processes, return_as='generator', batch_size=4, pre_dispatch='4*n_jobs')
-    reasons = pool(joblib.delayed(make_in_worker)(audio, target, config, os.getpid()) for _, audio, target in pending)
+    # Ctrl-C is this process's to answer: the workers, which this call starts, inherit that it is ignored
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        reasons = pool(joblib.delayed(make_in_worker)(audio, target, config, os.getpid()) for _, audio, target in pending)
+    finally:
+        signal.signal(signal.SIGINT, handler)
     reasons = tqdm(reasons, total=len(pending), desc=f'{config["type"]}, {processes} process(es)', unit='clip',
                    disable=not pending, **PROGRESS)
     try:

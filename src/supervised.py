@@ -182,9 +182,10 @@ def score_clips(score, task, labels, config, part, statistics, bar=None):
         if bar is not None:
             bar.update(int(clip[-1]) + 1 - bar.n)
     if means.not_finite().any():
-        raise UserError(f'the scores of {part} clips are not finite: id {listing(np.array(list(labels))[means.not_finite()])}. Either the '
-                        f'training diverged (choose a smaller learning_rate than {config["learning_rate"]}), or their representation is '
-                        f'damaged ({task.representation.remedy})')
+        ids = np.array(list(labels))[means.not_finite()]
+        raise UserError(f'the scores of {part} clips are not finite: ids {listing(ids)}. Either the training diverged (choose a '
+                        f'smaller learning_rate than {config["learning_rate"]}), or their representation is damaged '
+                        f'({task.representation.remedy})')
     return means.result(), float(np.concatenate(costs).mean())
 
 

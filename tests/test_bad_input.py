@@ -253,7 +253,7 @@ def test_a_damaged_array_is_named(experiment, part, change, expected):
     if change is not_finite and part == TRUTH:
         refused(done, 'cost of epoch 2 is nan', 'check the input')
     else:
-        refused(done, f'id {key}', expected)
+        refused(done, f' {key}', expected)
 
 
 # ---- sound files -----------------------------------------------------------------------------------------------------
