@@ -6,7 +6,6 @@ per finished model folder) and the model folders; it holds all that its evaluati
 """
 import argparse
 import ast
-import contextlib
 import fcntl
 import hashlib
 import json
@@ -19,7 +18,8 @@ from pathlib import Path
 import pandas as pd
 
 import config_file
-from shared import UserError, atomic, data_folder, ground_truth_path, listing, read_classes, read_json, write_json, write_text
+from shared import (UserError, atomic, data_folder, ground_truth_path, listing, locked, read_classes, read_json, write_json,
+                    write_text)
 
 WEIGHTS = 'model.weights.h5'
 ALL = 'all'
@@ -362,18 +362,10 @@ def recipe(config):
     return hashlib.sha1(json.dumps(dict(plain(config)), sort_keys=True).encode()).hexdigest()[:8]
 
 
-@contextlib.contextmanager
-def results_lock():
-    results_path().parent.mkdir(parents=True, exist_ok=True)
-    with open(results_path().with_name('.results.lock'), 'w') as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def record(rows):
     """Add rows (dictionaries with RESULT_COLUMNS) to results.tsv; a model evaluated again replaces its row."""
     new = pd.DataFrame(rows, columns=RESULT_COLUMNS)
-    with results_lock():
+    with locked(experiments_folder()):
         if results_path().exists():
             old = read_table(str)
             again = old.set_index(['experiment', 'model']).index.isin(new.set_index(['experiment', 'model']).index)

@@ -20,7 +20,7 @@ from scipy import sparse
 from tqdm import tqdm
 
 from audio import read_audio
-from shared import (PROGRESS, UserError, atomic, data_folder, index_folder, read_index, read_json, read_rows, write_json,
+from shared import (PROGRESS, UserError, atomic, data_folder, index_folder, locked, read_index, read_json, read_rows, write_json,
                     write_text)
 
 # what a representation of each type depends on; anything else may change without making it again
@@ -280,10 +280,12 @@ def store(config):
     """
     folder = data_folder() / config['audio_representation_folder']
     clips = list_clips(config, folder)
-    claim_folder(config)
+    with locked(folder.parent):  # other machines may do the same just now
+        claim_folder(config)
     processes = joblib.cpu_count() if config['num_processing_units'] == 'all' else config['num_processing_units']
     refused = make_all(clips, config, processes)
-    complete = finish(config, folder, clips, refused)
+    with locked(folder.parent):
+        complete = finish(config, folder, clips, refused)
     print(f'{folder}: {len(clips) - len(refused)} of {len(clips)} clips')
     if not complete:
         print(f'index.tsv follows when the other of the {config["n_machines"]} machines are through')

@@ -5,6 +5,7 @@ C classes, K shots (clips per class), D embedding size.
 """
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import re
@@ -50,19 +51,25 @@ def data_folder():
     return Path(chosen).expanduser().resolve() if chosen else Path(__file__).resolve().parents[1] / 'data'
 
 
+def make_folder(folder):
+    """Make a folder and those above it, unless they are there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UserError(f'the folder {folder} cannot be made ({problem.strerror}): choose another place with the environment '
+                        f'variable DATA_FOLDER, now {data_folder()}') from None
+
+
 @contextlib.contextmanager
 def atomic(path):
     """Yield a temporary path beside `path` that takes its place when the block succeeds and vanishes when it fails.
 
     A process that is killed leaves at most the temporary file, which the next attempt overwrites. The suffix is kept,
-    because some writers (Keras, matplotlib) choose the format by it.
+    because some writers (Keras, matplotlib) choose the format by it. Processes that may write the same file at the same
+    time hold a lock meanwhile.
     """
     path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise UserError(f'the folder {path.parent} cannot be made ({problem.strerror}): choose another place with the environment '
-                        f'variable DATA_FOLDER, now {data_folder()}') from None
+    make_folder(path.parent)
     temporary = path.with_name('.tmp-' + path.name)
     try:
         yield temporary
@@ -70,6 +77,15 @@ def atomic(path):
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Hold the lock of a folder, which is made if need be: other processes that ask for it wait until the block ends."""
+    make_folder(folder)
+    with open(folder / '.lock', 'w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_text(path, text):
