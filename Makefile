@@ -6,17 +6,22 @@
 # DATA_FOLDER (environment) chooses where everything is written; default: data/ of this repository.
 
 PYTHON ?= python3
-VENV   := $(CURDIR)/.venv
-PY     := $(VENV)/bin/python
-AUDIO  ?=
-NAME   ?= $(if $(AUDIO),own,demo)
+VENV   = .venv
+PY     = $(VENV)/bin/python
+AUDIO  =
+NAME   = $(if $(AUDIO),own,demo)
+
+# recipes change folders, and a relative DATA_FOLDER means one place
+ifdef DATA_FOLDER
+export DATA_FOLDER := $(abspath $(DATA_FOLDER))
+endif
 
 .PHONY: demo test clean
 
 demo: $(VENV)/ready
 	@$(if $(AUDIO),,$(PY) aux/make_demo_sounds.py)
-	@$(PY) aux/index_folder.py "$(if $(AUDIO),$(AUDIO),$$(cd src && $(PY) -c 'import shared; print(shared.data_folder())')/audio/demo)" $(NAME)
-	@cd src && $(PY) demo.py demo dataset=$(NAME)
+	@$(PY) aux/index_folder.py "$(if $(AUDIO),$(AUDIO),$$(cd src && ../$(PY) -c 'import shared; print(shared.data_folder())')/audio/demo)" $(NAME)
+	@cd src && ../$(PY) demo.py demo dataset=$(NAME)
 
 test: $(VENV)/ready
 	@$(PY) -m pytest tests

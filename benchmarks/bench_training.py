@@ -92,7 +92,7 @@ def main():
     rng = np.random.default_rng(0)
     clips, labels = Clips(Noise(rng), range(CLIPS), config), rng.integers(0, C, CLIPS)
     patches = tf.constant(np.stack([clips.frames[o:o + F] for o in clips.offsets]))
-    constant_labels = tf.constant(labels.astype(np.int32))
+    constant_labels = tf.constant(labels)
     for number, name in ((3, 'VGG'), (2, 'TIMBRE'), (1, 'SB-CNN')):
         model = models_sl.build({**config, 'model_number': number}, M)
         step = make_train_step(model, weight_decay=0.001)

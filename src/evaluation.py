@@ -109,13 +109,16 @@ def result_row(experiment, model, run, method, config, accuracy, clips, train_se
             'train_seconds': round(train_seconds, 2), 'test_seconds': round(test_seconds, 2), 'recipe': recipe(config)}
 
 
-def keep_experiment_result(folder, rows):
-    """Write experiment.result, add `rows` to results.tsv, print the summary; returns the accuracies (list)."""
+def keep_experiment_result(folder, rows, overrides):
+    """Write experiment.result, add `rows` to results.tsv, print the summary; returns the accuracies (list).
+
+    `overrides` are the keys that were set on the command line, of training and evaluation.
+    """
     accuracies = [row['accuracy'] for row in rows]
     mean, std, low, high = mean_interval(accuracies)
     write_text(folder / 'experiment.result',
                f'Experiment: {folder.name}\nAccuracies: {accuracies}\nMax: {max(accuracies)}\nMean: {mean} +- {std}\n'
-               f'95 % interval of the mean: {low} to {high}\n')
+               f'95 % interval of the mean: {low} to {high}\nOverrides: {overrides}\n')
     record(rows)
     print(f'{rows[0]["method"]}, {rows[0]["dataset"]} fold {rows[0]["fold"]}, n_shot {rows[0]["n_shot"]}: '
           f'accuracy {describe(accuracies)}')

@@ -119,7 +119,7 @@ def parse_overrides(arguments, valid_keys):
 def configure(group, name, arguments=()):
     """A checked copy of config_file.<group>[<name>] with key=value overrides and {dataset}, {fold} filled in.
 
-    The overrides are kept under the key 'overrides'. The number of classes is counted in the data set's index where the
+    Its name and the overrides are kept under the keys 'configuration' and 'overrides'. The number of classes is counted in the data set's index where the
     configuration leaves it open.
     """
     configurations = getattr(config_file, group)
@@ -147,7 +147,7 @@ def configure(group, name, arguments=()):
         if config['num_classes_dataset'] != len(classes):
             raise UserError(f'num_classes_dataset={config["num_classes_dataset"]}, but {config["dataset"]} has '
                             f'{len(classes)} classes: leave it None')
-    return {**config, 'overrides': overrides}
+    return {**config, 'configuration': name, 'overrides': overrides}
 
 
 def parse_arguments(doc, positional=None, meaning=None, epilog=None):
@@ -199,7 +199,7 @@ def make_stamped_folder(parent, prefix):
             seconds += 1
 
 
-def same_but(config, other, ignored=('overrides', 'resume', 'experiment')):
+def same_but(config, other, ignored=('configuration', 'overrides', 'resume', 'experiment')):
     """Whether two configurations are equal apart from keys that do not change the result."""
     plain = [{k: v for k, v in json.loads(json.dumps(c)).items() if k not in ignored} for c in (config, other)]
     return plain[0] == plain[1]
@@ -289,13 +289,15 @@ def list_experiments():
 
 
 def find_experiment(name, script, arguments=(), keys=()):
-    """Folder, configuration and finished models of an experiment of `script`; 'latest' is its newest one.
+    """Folder, configuration and finished models of an experiment of `script`; 'latest' is the one trained last.
 
     `arguments` (key=value) override those `keys` of its configuration that concern evaluation alone.
     """
     folders = list_experiments()
     if name == 'latest':
-        name = next((f.name for f in folders if config_of(f).get('script') == script), 'latest')
+        trained = [f for f in folders if config_of(f).get('script') == script and (f / 'models.list').exists()]
+        # the one that was trained last: an interrupted experiment that went on may be older than others
+        name = max(trained, key=lambda f: (f / 'models.list').stat().st_mtime_ns, default=Path('latest')).name
     folder = experiments_folder() / Path(name).name
     if not folder.is_dir():
         newest = listing([f.name for f in folders[:8]]) or f'none, train one first: python {script}.py spec'
@@ -311,7 +313,9 @@ def find_experiment(name, script, arguments=(), keys=()):
         print(f'note: {len(models)} of {config["num_experiment_runs"]} runs are trained so far')
     overrides = parse_overrides(arguments, keys)
     check(overrides)
-    return folder, {**config, **overrides}, models
+    if overrides:
+        print('overrides: ' + ', '.join(f'{key}={value!r}' for key, value in overrides.items()))
+    return folder, {**config, **overrides, 'overrides': {**config['overrides'], **overrides}}, models
 
 
 # ---- results ---------------------------------------------------------------------------------------------------------
@@ -348,7 +352,7 @@ def recipe(config):
 
     Data set, fold, n_shot, seed and run have columns of their own in results.tsv.
     """
-    ignored = ('overrides', 'resume', 'experiment', 'num_experiment_runs', 'dataset', 'fold', 'n_shot', 'seed',
+    ignored = ('configuration', 'overrides', 'resume', 'experiment', 'num_experiment_runs', 'dataset', 'fold', 'n_shot', 'seed',
                'num_classes_dataset', 'num_processing_units', 'audio_folder', 'skip_missing', 'overwrite', 'identifier',
                'index_file', 'audio_representation_folder')  # of the latter, its settings count: audio_rep
 
@@ -365,7 +369,7 @@ def recipe(config):
 def record(rows):
     """Add rows (dictionaries with RESULT_COLUMNS) to results.tsv; a model evaluated again replaces its row."""
     new = pd.DataFrame(rows, columns=RESULT_COLUMNS)
-    with locked(experiments_folder()):
+    with locked(experiments_folder() / '.lock'):
         if results_path().exists():
             old = read_table(str)
             again = old.set_index(['experiment', 'model']).index.isin(new.set_index(['experiment', 'model']).index)

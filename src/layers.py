@@ -104,9 +104,11 @@ class StrongestMatch(keras.layers.Layer):
         height, width = self.size
         columns = match.shape[2]
         match = tf.reshape(match, [-1, match.shape[1] * columns, self.filters])
-        place = tf.argmax(match, axis=1, output_type=tf.int32)  # (N, filters); the first one where several are equal
-        corner = place // columns * self.width + place % columns
-        window = tf.range(height)[:, None] * self.width + tf.range(width)
+        # int64 throughout: TensorFlow computes int32 on the host, even beside a GPU
+        place = tf.argmax(match, axis=1)  # (N, filters); the first one where several are equal
+        row = place // columns
+        corner = row * self.width + (place - row * columns)
+        window = tf.range(height, dtype=tf.int64)[:, None] * self.width + tf.range(width, dtype=tf.int64)
         pixels = tf.reshape(corner[..., None] + tf.reshape(window, [-1]), [tf.shape(x)[0], -1])
         windows = tf.gather(tf.reshape(x, [tf.shape(x)[0], -1]), pixels, batch_dims=1)
         windows = tf.reshape(windows, [-1, self.filters, height * width])

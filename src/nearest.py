@@ -21,7 +21,7 @@ def run_baseline(name, config, task):
         config: with metric, n_shot, num_experiment_runs, seed, dataset, fold.
         task: fewshot.Task of a representation with one vector (D,) per clip.
     """
-    features = {key: task.representation.open(key) for key in [*task.train, *task.test]}
+    features = {key: np.array(task.representation.open(key)) for key in [*task.train, *task.test]}
     test, truth, rows = np.stack([features[key] for key in task.test]), list(task.test.values()), []
     experiment = Experiment.start({**config, 'script': name, 'audio_rep': task.representation.settings, 'resume': False})
     for run in range(config['num_experiment_runs']):
@@ -41,6 +41,6 @@ def run_baseline(name, config, task):
         rows.append(evaluation.result_row(experiment.id, folder.name, run, name, config, accuracy, len(truth),
                                           trained - begin, time.perf_counter() - trained))
         experiment.finish_model(folder)
-    evaluation.keep_experiment_result(experiment.folder, rows)
+    evaluation.keep_experiment_result(experiment.folder, rows, config['overrides'])
     experiment.close()
     return experiment.id

@@ -47,9 +47,9 @@ class Representation:
         self.refused = {}
         for errors in sorted(self.folder.glob('errors_*.tsv')):
             self.refused.update({key: reason for key, (_, reason) in read_rows(errors, 3, self.remedy).items()})
-        if kind == 'time-freq':
-            self._compare_with_configuration(name if known else 'spec', dataset)
-        if expected is not None:
+        if expected is None and kind == 'time-freq':
+            self._compare_with_configuration(self.settings.get('configuration', name if known else 'spec'), dataset)
+        elif expected is not None:
             self._compare(parameters(expected), 'the experiment was trained with', 'make that representation again, or train again')
         index_file = index_folder(dataset) / f'index_{dataset}_folds_all.tsv'
         if index_file.exists():
@@ -60,10 +60,12 @@ class Representation:
                                 f'{listing(stale)}): the index was made again since; {self.remedy}')
 
     def _compare_with_configuration(self, name, dataset):
-        """Refuse a representation made before its configuration was edited.
+        """Refuse a representation made before its entry of config_preprocess was edited.
 
         What was chosen on the command line of preprocess.py stands in config.json and is respected.
         """
+        if name not in config_file.config_preprocess:
+            return
         overrides = {k: v for k, v in self.settings.get('overrides', {}).items() if k in config_file.config_preprocess[name]}
         wanted = configure('config_preprocess', name, [f'dataset={dataset}'])
         command = name if name != 'spec' else f'spec dataset={dataset}'
@@ -156,11 +158,13 @@ class Clips:
     """
 
     def __init__(self, representation, keys, config, mean=None, std=None):
-        arrays = [representation.open(key) for key in keys]
-        self.lengths = np.array([padded_length(len(array), config['n_frames']) for array in arrays])
+        # one array at a time: each that is open keeps a file descriptor, and systems give about a thousand of them
+        shapes = [representation.open(key).shape for key in keys]
+        self.lengths = np.array([padded_length(shape[0], config['n_frames']) for shape in shapes])
         self.offsets = np.cumsum(self.lengths) - self.lengths
-        self.frames = np.empty((self.lengths.sum(), arrays[0].shape[1]), np.float32)  # filled in place: no second copy
-        for key, array, offset, length in zip(keys, arrays, self.offsets, self.lengths):
+        self.frames = np.empty((self.lengths.sum(), shapes[0][1]), np.float32)  # filled in place: no second copy
+        for key, offset, length in zip(keys, self.offsets, self.lengths):
+            array = representation.open(key)
             if array.shape[1:] != self.frames.shape[1:]:
                 raise UserError(f'id {key} has shape {array.shape}, other clips have {self.frames.shape[1]} bands: '
                                 f'{representation.remedy.replace(" first", " again")}')
@@ -168,7 +172,7 @@ class Clips:
 
 
 def sample_patches(clips, config, rng):
-    """The patches of one training epoch in random order: start frames (N,) and clip numbers (N,), int32.
+    """The patches of one training epoch in random order: start frames (N,) and clip numbers (N,), int64.
 
     'random': param_train_sampling patches of every clip at random places. 'overlap_sampling': all at that hop.
     """
@@ -181,13 +185,13 @@ def sample_patches(clips, config, rng):
         clip = np.repeat(np.arange(len(places)), [len(grid) for grid in grids])
         starts = np.concatenate(grids)
     order = rng.permutation(len(clip))
-    return (clips.offsets[clip] + starts)[order].astype(np.int32), clip[order].astype(np.int32)
+    return (clips.offsets[clip] + starts)[order], clip[order]
 
 
 def patch_batches(representation, keys, config, hop, batch_size, mean=None, std=None):
     """All patches of the clips `keys` at a hop, in batches that may span clips; memory: one batch, however long a clip is.
 
-    Yields (frames (L, M) float32, starts (B,) int32, clip numbers (B,) int32) with B <= batch_size.
+    Yields (frames (L, M) float32, starts (B,) int64, clip numbers (B,) int64) with B <= batch_size.
     """
     n_frames, batch, room = config['n_frames'], [], batch_size
     bands = None
@@ -214,8 +218,7 @@ def join_segments(segments):
     """[(frames, starts, clip numbers), ...] -> the same as three arrays, starts counted from the first frame of all."""
     frames, starts, clips = zip(*segments)
     offsets = np.cumsum([0] + [len(f) for f in frames[:-1]])
-    return (np.concatenate(frames), np.concatenate([s + o for s, o in zip(starts, offsets)]).astype(np.int32),
-            np.concatenate(clips).astype(np.int32))
+    return np.concatenate(frames), np.concatenate([s + o for s, o in zip(starts, offsets)]), np.concatenate(clips)
 
 
 def ahead(generator):

@@ -241,7 +241,8 @@ def claim_folder(config):
         # the settings go last: after an interruption they still tell that what is left is of another kind
         for stale in [*folder.glob('*.tsv'), *folder.rglob('*.npy'), settings]:
             stale.unlink()
-    write_json(settings, {**wanted, 'identifier': config['identifier'], 'overrides': config['overrides'],
+    write_json(settings, {**wanted, 'identifier': config['identifier'], 'configuration': config['configuration'],
+                          'overrides': config['overrides'],
                           'normalize_mean': None, 'normalize_std': None})
     return folder
 
@@ -280,12 +281,15 @@ def store(config):
     """
     folder = data_folder() / config['audio_representation_folder']
     clips = list_clips(config, folder)
-    with locked(folder.parent):  # other machines may do the same just now
-        claim_folder(config)
     processes = joblib.cpu_count() if config['num_processing_units'] == 'all' else config['num_processing_units']
-    refused = make_all(clips, config, processes)
-    with locked(folder.parent):
-        complete = finish(config, folder, clips, refused)
+    # two locks: for what machines write in common, and, all the while, for what a second process with the same share would
+    lock, own_lock = (folder.with_name(f'.lock_{folder.name}{suffix}') for suffix in ('', f'_{config["machine_i"]}'))
+    with locked(own_lock):
+        with locked(lock):
+            claim_folder(config)
+        refused = make_all(clips, config, processes)
+        with locked(lock):
+            complete = finish(config, folder, clips, refused)
     print(f'{folder}: {len(clips) - len(refused)} of {len(clips)} clips')
     if not complete:
         print(f'index.tsv follows when the other of the {config["n_machines"]} machines are through')

@@ -45,10 +45,12 @@ def run_script(main):
 def data_folder():
     """Where everything is written (absolute Path).
 
-    The environment variable DATA_FOLDER wins over config_file.DATA_FOLDER; without both it is data/ of this repository.
+    The environment variable DATA_FOLDER wins over config_file.DATA_FOLDER (relative: to this repository); without both it
+    is data/ of this repository.
     """
-    chosen = os.environ.get('DATA_FOLDER') or config_file.DATA_FOLDER
-    return Path(chosen).expanduser().resolve() if chosen else Path(__file__).resolve().parents[1] / 'data'
+    if os.environ.get('DATA_FOLDER'):
+        return Path(os.environ['DATA_FOLDER']).expanduser().resolve()
+    return Path(__file__).resolve().parents[1] / Path(config_file.DATA_FOLDER or 'data').expanduser()
 
 
 def make_folder(folder):
@@ -80,10 +82,10 @@ def atomic(path):
 
 
 @contextlib.contextmanager
-def locked(folder):
-    """Hold the lock of a folder, which is made if need be: other processes that ask for it wait until the block ends."""
-    make_folder(folder)
-    with open(folder / '.lock', 'w') as file:
+def locked(path):
+    """Hold a lock file, which is made if need be: other processes that ask for it wait until the block ends."""
+    make_folder(path.parent)
+    with open(path, 'w') as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -170,6 +172,10 @@ def read_ground_truth(path, num_classes):
     The file has the id and a one-hot list such as [0.0, 1.0, 0.0] in each row.
     """
     remedy = 'make the index files again with the script of your data set in aux/'
+    path = Path(path)
+    if not path.exists() and (there := sorted(p.name for p in path.parent.glob('gt_*.tsv'))):
+        raise UserError(f'{path} does not exist: choose a fold and parts that the data set has (fold, gt_val). '
+                        f'There are: {listing(there, 12)}. Or {remedy}')
     labels = {}
     for key, (text,) in read_rows(path, 2, remedy).items():
         try:

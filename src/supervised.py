@@ -155,7 +155,11 @@ def load_weights(model, path):
             file.visititems(count)
         if values != model.count_params():
             raise ValueError(f'it holds {values} values, the model {model.count_params()}')
+        states = [v for v in model.variables if not any(v is w for w in model.weights)]  # of dropout's generators
+        before = [state.numpy() for state in states]
         model.load_weights(path)
+        for state, value in zip(states, before):  # dropout belongs to the run, not to the weights
+            state.assign(value)
     except (ValueError, OSError, KeyError) as problem:
         raise UserError(f'{path} does not fit the model: it is damaged, or was trained with another model_number, '
                         f'num_classes_dataset, n_frames or n_mels ({str(problem).splitlines()[0]})') from None
@@ -212,4 +216,4 @@ def evaluate(folder, config, models, task):
                                                 list(task.test.values()), scores, task.classes)
         rows.append(evaluation.result_row(folder.name, model_name, about['run'], name, config, accuracy, len(keys),
                                           about['train_seconds'], time.perf_counter() - begin))
-    return evaluation.keep_experiment_result(folder, rows)
+    return evaluation.keep_experiment_result(folder, rows, config['overrides'])

@@ -27,7 +27,7 @@ def count_parameters(model):
 
 def cut_patches(frames, starts, n_frames):
     """Patches (N, n_frames, M) that begin at `starts` (N,) in `frames` (T, M); on the device."""
-    patches = tf.gather(frames, starts[:, None] + tf.range(n_frames))
+    patches = tf.gather(frames, starts[:, None] + tf.range(n_frames, dtype=tf.int64))  # int32 would be computed on the host
     return tf.ensure_shape(patches, (None, n_frames, frames.shape[1]))
 
 
@@ -56,7 +56,7 @@ def apply_step(model, weight_decay, patches, labels, learning_rate):
 def make_train_step(model, weight_decay):
     """A compiled step(frames, starts, labels, learning_rate) -> cost: apply_step on patches cut on the device."""
     # the batch size stays open, so that the last, smaller batch of an epoch does not trace and compile a second time
-    @tf.function(input_signature=[frames_spec(model), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.int32),
+    @tf.function(input_signature=[frames_spec(model), tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.int64),
                                   tf.TensorSpec((), tf.float32)])
     def step(frames, starts, labels, learning_rate):
         return apply_step(model, weight_decay, cut_patches(frames, starts, model.input_shape[1]), labels, learning_rate)
@@ -65,7 +65,7 @@ def make_train_step(model, weight_decay):
 
 def make_scorer(model):
     """A compiled score(frames, starts) -> logits (N, C) in evaluation mode."""
-    @tf.function(input_signature=[frames_spec(model), tf.TensorSpec((None,), tf.int32)])
+    @tf.function(input_signature=[frames_spec(model), tf.TensorSpec((None,), tf.int64)])
     def score(frames, starts):
         return model(cut_patches(frames, starts, model.input_shape[1]), training=False)
     return score
@@ -85,7 +85,7 @@ def train_supervised(step, clips, labels, sample, config, after_epoch, descripti
     Raises UserError when the cost is no longer finite.
     """
     frames = tf.constant(clips.frames)
-    labels = np.asarray(labels, np.int32)
+    labels = np.asarray(labels, np.int64)
     learning_rate = tf.constant(config['learning_rate'], tf.float32)
     with tqdm(range(1, config['epochs'] + 1), desc=description, unit='epoch', disable=hidden, **PROGRESS) as bar:
         for epoch in bar:

@@ -169,10 +169,11 @@ def test_experiment_result(data_folder, capsys):
     expected = {'correct': 5, 'clips': 10, 'accuracy': 0.5, 'accuracy_low': 0.2366, 'accuracy_high': 0.7634,
                 'train_seconds': 1.23, 'test_seconds': 5.68}
     assert {key: rows[1][key] for key in expected} == expected
-    assert keep_experiment_result(folder, rows) == [0.4, 0.5, 0.6]
+    assert keep_experiment_result(folder, rows, {'n_shot': 5}) == [0.4, 0.5, 0.6]
     lines = (folder / 'experiment.result').read_text().splitlines()
     assert lines[:3] == ['Experiment: fold_0_1', 'Accuracies: [0.4, 0.5, 0.6]', 'Max: 0.6']
-    numbers = [float(x) for x in re.findall(r'-?[0-9.]+(?:e-?\d+)?', ' '.join(line.split(':')[1] for line in lines[3:]))]
+    numbers = [float(x) for x in re.findall(r'-?[0-9.]+(?:e-?\d+)?', ' '.join(line.split(':')[1] for line in lines[3:5]))]
+    assert lines[5:] == ["Overrides: {'n_shot': 5}"]
     np.testing.assert_allclose(numbers, [0.5, 0.0816497, 0.2515862, 0.7484138], atol=1e-6)
     assert read_results()[['run', 'correct', 'seed']].values.tolist() == [[0, 4, 3], [1, 5, 3], [2, 6, 3]]
     assert 'VGG, toy fold 0, n_shot 5: accuracy 0.500 +- 0.082 (3 runs' in capsys.readouterr().out

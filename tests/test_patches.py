@@ -1,5 +1,7 @@
 """From stored arrays to network input: padding, compression, cutting and the checks of a representation folder."""
 import json
+import os
+import resource
 import threading
 import time
 
@@ -154,7 +156,7 @@ def test_random_patches(arrays, k):
     config, seen, orders = {**PLAIN, 'train_sampling': 'random', 'param_train_sampling': k}, [set() for _ in LENGTHS], set()
     for _ in range(3000 // k):
         starts, clip = sample_patches(clips, config, rng)
-        assert starts.dtype == clip.dtype == np.int32
+        assert starts.dtype == clip.dtype == np.int64
         assert np.bincount(clip).tolist() == [k] * len(LENGTHS)
         orders.add(tuple(clip))
         for start, number in zip(starts - clips.offsets[clip], clip):
@@ -172,7 +174,7 @@ def test_overlapping_patches(arrays, hop):
     expected = [(number, start) for number, length in enumerate(LENGTHS) for start in range(0, max(length, 128) - 127, hop)]
     found = list(zip(clip.tolist(), (starts - clips.offsets[clip]).tolist()))
     assert sorted(found) == expected and (hop == 200 or found != expected)
-    assert starts.dtype == clip.dtype == np.int32
+    assert starts.dtype == clip.dtype == np.int64
 
 
 def test_patches_are_reproducible(arrays):
@@ -198,7 +200,7 @@ def test_patch_batches_are_all_patches(hop, batch_size, pad_short, compression, 
         expected += [(number, whole[start:start + 128]) for start in range(0, len(whole) - 127, hop)]
     found, sizes = [], []
     for frames, starts, clip in patch_batches(arrays, list(arrays), config, hop, batch_size, *statistics):
-        assert frames.dtype == np.float32 and starts.dtype == clip.dtype == np.int32 and len(starts) == len(clip)
+        assert frames.dtype == np.float32 and starts.dtype == clip.dtype == np.int64 and len(starts) == len(clip)
         sizes.append(len(starts))
         spans = len(set(clip))
         assert len(frames) <= spans * 127 + hop * (len(starts) - spans) + spans  # the frames of this batch and no others
@@ -341,6 +343,7 @@ def test_damaged_files_name_the_command(folder, file, content):
 
 
 def test_parameters_that_differ_from_the_configuration(folder, monkeypatch):
+    change_settings(folder, configuration='demo_spec')
     monkeypatch.setitem(config_file.config_preprocess['demo_spec'], 'n_mels', 64)
     refused(r"config_preprocess\['demo_spec'\] asks for n_mels=64 \(here: 128\); run `python preprocess\.py demo_spec overwrite=True`")
 
@@ -354,9 +357,23 @@ def test_parameters_chosen_on_the_command_line_are_respected(folder):
 
 def test_another_configuration_may_have_another_folder(folder, monkeypatch):
     """What config_preprocess says about demo_spec is not said about an identifier of one's own."""
-    change_settings(folder, n_mels=64)
+    change_settings(folder, n_mels=64, configuration='demo_spec')
     monkeypatch.setitem(config_file.config_preprocess['demo_spec'], 'identifier', 'wide')
     assert opened().settings['n_mels'] == 64
+
+
+def test_a_copied_entry_is_compared_with_itself(folder, monkeypatch):
+    change_settings(folder, n_mels=96, configuration='demo_96')
+    monkeypatch.setitem(config_file.config_preprocess, 'demo_96', {**config_file.config_preprocess['demo_spec'], 'n_mels': 96})
+    assert opened().settings['n_mels'] == 96
+    monkeypatch.setitem(config_file.config_preprocess['demo_96'], 'n_mels', 64)
+    refused(r"config_preprocess\['demo_96'\] asks for n_mels=64 \(here: 96\)")
+
+
+def test_the_configuration_of_today_does_not_concern_a_trained_model(folder, monkeypatch):
+    settings = opened().settings
+    monkeypatch.setitem(config_file.config_preprocess['spec'], 'n_mels', 64)
+    assert opened(expected=settings).folder == folder
 
 
 def test_parameters_that_differ_from_the_trained_model(folder):
@@ -364,6 +381,17 @@ def test_parameters_that_differ_from_the_trained_model(folder):
     assert opened(expected=settings).folder == folder
     refused(r'the experiment was trained with hop=512 \(here: 1024\); make that representation again',
             expected={**settings, 'hop': 512})
+
+
+def test_many_clips_need_few_file_descriptors(folder):
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    representation = opened()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir('/proc/self/fd')) + 5, limits[1]))
+    try:
+        clips = Clips(representation, list(representation.paths) * 20, PLAIN)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert len(clips.lengths) == 20 * len(representation.paths)
 
 
 def test_an_index_made_again_since(folder, data_folder):

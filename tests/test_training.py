@@ -50,14 +50,14 @@ def equal(a, b):
 # ---- cutting and scoring ---------------------------------------------------------------------------------------------
 
 def test_patches_are_cut_where_they_begin():
-    frames, starts = random(20, 6), np.int32([0, 16, 3, 3])
+    frames, starts = random(20, 6), np.int64([0, 16, 3, 3])
     patches = cut_patches(tf.constant(frames), tf.constant(starts), 4)
     np.testing.assert_array_equal(patches, [frames[s:s + 4] for s in starts])
 
 
 @pytest.mark.parametrize('number', [0, 2, 3, 13])
 def test_scores_are_the_models_predictions(number):
-    model, frames, starts = build(number), np.abs(random(200, 128)), np.int32([0, 72, 5, 33, 5])
+    model, frames, starts = build(number), np.abs(random(200, 128)), np.int64([0, 72, 5, 33, 5])
     for variable in model.variables:  # statistics that training would have moved
         if 'moving' in variable.name:
             variable.assign(np.random.default_rng(0).uniform(0.5, 1.5, variable.shape))
@@ -69,7 +69,7 @@ def test_scoring_changes_nothing_and_is_traced_once():
     model = build(3)
     before, score = weights(model), make_scorer(model)
     for number in (5, 2, 1):
-        score(random(200, 128), np.arange(number, dtype=np.int32))
+        score(random(200, 128), np.arange(number, dtype=np.int64))
     assert equal(weights(model), before) and score.experimental_get_tracing_count() == 1
 
 
@@ -101,7 +101,7 @@ def test_a_step_equals_a_plain_computation(loudness, clipped, weight_decay, lear
     model = tiny()
     for number, variable in enumerate(model.trainable_variables):
         variable.assign(0.5 * random(*variable.shape, seed=number))  # also biases are not 0: they must not decay
-    frames, starts, labels = loudness * random(30, 6), np.int32([0, 26, 7, 7, 11]), np.int32([0, 1, 2, 1, 0])
+    frames, starts, labels = loudness * random(30, 6), np.int64([0, 26, 7, 7, 11]), np.int64([0, 1, 2, 1, 0])
     cost, expected, norm = plain_step(weights(model), np.stack([frames[s:s + 4] for s in starts]), labels, learning_rate,
                                       weight_decay)
     assert (norm > 5) == clipped
@@ -117,7 +117,7 @@ def test_several_steps_equal_a_plain_computation():
         variable.assign(0.5 * random(*variable.shape, seed=number))
     step, parameters = make_train_step(model, 0.01), weights(model)
     for number in range(5):
-        starts, labels = np.int32([number, 30 - number, 12]), np.int32([0, 1, 2])
+        starts, labels = np.int64([number, 30 - number, 12]), np.int64([0, 1, 2])
         cost, parameters, _ = plain_step(parameters, np.stack([frames[s:s + 4] for s in starts]), labels, 0.1, 0.01)
         assert float(step(frames, starts, labels, tf.constant(0.1))) == pytest.approx(cost, rel=1e-4)
     for variable, value in zip(model.trainable_variables, parameters, strict=True):
@@ -128,7 +128,7 @@ def test_several_steps_equal_a_plain_computation():
 def test_weight_decay_is_on_the_kernels_of_every_layer_and_on_nothing_else(number):
     make = lambda: build(number)
     model = make()
-    data = np.abs(random(130, 128)), np.int32([0, 1]), np.int32([0, 2]), tf.constant(0.0)
+    data = np.abs(random(130, 128)), np.int64([0, 1]), np.int64([0, 2]), tf.constant(0.0)
     costs = []
     for weight_decay in (None, 1.0):
         randomise(model, make, seed=0)  # the same dropout in both
@@ -145,8 +145,8 @@ def test_a_smaller_batch_does_not_trace_again():
     model = tiny()
     step = make_train_step(model, 0.001)
     for number in (5, 3, 1, 5):
-        step(random(30, 6), np.arange(number, dtype=np.int32), np.zeros(number, np.int32), tf.constant(0.1))
-    step(random(31, 6), np.int32([0]), np.int32([0]), tf.constant(0.2))
+        step(random(30, 6), np.arange(number, dtype=np.int64), np.zeros(number, np.int64), tf.constant(0.1))
+    step(random(31, 6), np.int64([0]), np.int64([0]), tf.constant(0.2))
     assert step.experimental_get_tracing_count() == 1
 
 
@@ -176,7 +176,7 @@ def test_frames_are_not_changed():
     frames = tf.constant(random(30, 6))
     step, before = make_train_step(tiny(), 0.001), frames.numpy()
     for _ in range(3):
-        step(frames, np.int32([0, 5]), np.int32([0, 1]), tf.constant(1.0))
+        step(frames, np.int64([0, 5]), np.int64([0, 1]), tf.constant(1.0))
     np.testing.assert_array_equal(frames, before)
 
 
@@ -238,7 +238,7 @@ def loop(epochs, batch_size=4, step=None, learning_rate=0.1, clips=10, labels=No
         steps.append((starts.tolist(), labels.tolist(), float(rate)))
         return tf.constant(float(len(steps)))
 
-    order = np.arange(clips, dtype=np.int32)
+    order = np.arange(clips, dtype=np.int64)
     train_supervised(step or note, types.SimpleNamespace(frames=random(clips + 3, 6)), labels or [i % 3 for i in range(clips)],
                      lambda: (order[::-1], order[::-1]),
                      {'epochs': epochs, 'batch_size': batch_size, 'learning_rate': learning_rate},
