@@ -355,9 +355,9 @@ def test_no_sound_at_all(tones, tmp_path):
 
 # ---- representations made with other parameters ----------------------------------------------------------------------
 
-@pytest.mark.parametrize('name, configuration', [('demo', 'demo_spec'), ('tones', 'spec dataset=tones')])
+@pytest.mark.parametrize('name, configuration', [('demo', 'spec dataset=demo'), ('tones', 'spec dataset=tones')])
 def test_a_representation_older_than_its_configuration(clean, tmp_path, name, configuration):
-    """As if n_mels had been edited in config_file.py after preprocess.py; with and without an entry of its own."""
+    """As if n_mels had been edited in config_file.py after preprocess.py; also where the data set has an entry of its own."""
     for path, content in tree(clean).items():
         target = tmp_path / path.replace('tones', name)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -104,7 +104,7 @@ def test_stored_spectrograms_are_those_of_librosa(chain):
     config = json.loads((chain.data / MEL / 'config.json').read_text())
     assert config == {'type': 'time-freq', 'spectrogram_type': 'mel', 'resample_sr': 44100, 'resampler': 'soxr_hq', 'hop': 1024,
                       'n_fft': 1024, 'n_mels': 128, 'dataset': 'tones', 'convert_id': False, 'identifier': 'tones',
-                      'overrides': {'dataset': 'tones'}, 'normalize_mean': None, 'normalize_std': None}
+                      'configuration': 'spec', 'overrides': {'dataset': 'tones'}, 'normalize_mean': None, 'normalize_std': None}
     for _, path, audio in index[:3]:  # 1, 3.2 and 0.3 s
         samples, rate = soundfile.read(chain.elsewhere.parent / 'audio' / audio, dtype='float32')
         wanted = librosa.feature.melspectrogram(y=samples, sr=rate, n_fft=1024, hop_length=1024, n_mels=128).T
@@ -215,7 +215,7 @@ def test_files_of_a_model_agree(chain, method):
         accuracies.append(right / clips)
 
     folder = getattr(chain, method)
-    lines = dict(line.split(': ') for line in (folder / 'experiment.result').read_text().splitlines())
+    lines = dict(line.split(': ', 1) for line in (folder / 'experiment.result').read_text().splitlines())
     assert lines['Experiment'] == folder.name
     np.testing.assert_allclose(json.loads(lines['Accuracies']), accuracies, atol=1e-6)
     np.testing.assert_allclose(float(lines['Max']), max(accuracies), atol=1e-6)
