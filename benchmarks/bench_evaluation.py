@@ -3,7 +3,6 @@
 Usage:  python benchmarks/bench_evaluation.py
 Prints: patches per second for VGG, TIMBRE and SB-CNN on clips of 216 frames (5 s) read from disk, batches of 128 patches.
 """
-import os
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -56,5 +55,4 @@ def main(folder):
 
 if __name__ == '__main__':
     with tempfile.TemporaryDirectory() as temporary:
-        os.environ['DATA_FOLDER'] = temporary
         main(temporary)

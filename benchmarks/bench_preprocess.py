@@ -4,6 +4,7 @@ Usage:  python benchmarks/bench_preprocess.py <folder with sound files, e.g. ESC
 Prints: the rate of mel spectrograms on disk against that of decoding alone on the same processes; the wall time of
         preprocess.py as a command, start-up included; its peak memory for a quarter of the files and for all.
 """
+import contextlib
 import os
 import resource
 import subprocess
@@ -24,8 +25,9 @@ SUFFIXES = {'.wav', '.ogg', '.flac', '.mp3'}
 
 def index(name, folder, paths):
     """An index whose every clip is in the training and test part; only preprocess.py reads it."""
-    shared.write_dataset(name, folder, paths, [i % 2 for i in range(len(paths))], ['a', 'b'],
-                         [{'train': range(len(paths)), 'test': range(len(paths))}], {})
+    with contextlib.redirect_stdout(None):
+        shared.write_dataset(name, folder, paths, [i % 2 for i in range(len(paths))], ['a', 'b'],
+                             [{'train': range(len(paths)), 'test': range(len(paths))}], {})
 
 
 def run_command(name):
