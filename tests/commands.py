@@ -69,7 +69,9 @@ class Started:
         self.output = tempfile.TemporaryFile('w+')
         self.process = subprocess.Popen([sys.executable, script_path(name), *map(str, arguments)], env=environment(data_folder),
                                         stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output,
-                                        start_new_session=True)
+                                        start_new_session=True,
+                                        # background jobs of a shell ignore Ctrl-C, and so would what they start
+                                        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
     def __enter__(self):
         return self

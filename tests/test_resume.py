@@ -91,7 +91,7 @@ def test_a_stopped_preprocess_says_so_in_one_line(unprocessed, moment):
     with Started(*PREPROCESS, data_folder=unprocessed) as script:
         if moment == 'workers start':
             script.wait_until(lambda: len(workers(script)) == 2)
-            time.sleep(0.1)
+            time.sleep(0.5)
         else:
             script.wait_until(lambda: len(finished(unprocessed / MANY)) >= 5)
         os.killpg(script.process.pid, signal.SIGINT)
