@@ -29,7 +29,7 @@ test: $(VENV)/ready
 # The virtual environment is whole when the file `ready` is there and newer than the list of packages.
 $(VENV)/ready: requirements.txt
 	@$(PYTHON) aux/check_python.py
-	@echo "creating .venv and installing the packages of requirements.txt (about 700 MB to fetch, a minute or two) ..."
+	@echo "creating .venv and installing the packages of requirements.txt (2.7 GB on disk, a minute or two) ..."
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@

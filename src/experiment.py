@@ -119,8 +119,8 @@ def parse_overrides(arguments, valid_keys):
 def configure(group, name, arguments=()):
     """A checked copy of config_file.<group>[<name>] with key=value overrides and {dataset}, {fold} filled in.
 
-    Its name and the overrides are kept under the keys 'configuration' and 'overrides'. The number of classes is counted in the data set's index where the
-    configuration leaves it open.
+    Its name and the overrides are kept under the keys 'configuration' and 'overrides'. The number of classes is counted
+    in the data set's index where the configuration leaves it open.
     """
     configurations = getattr(config_file, group)
     if name not in configurations:
@@ -176,9 +176,14 @@ def configuration_from_command_line(doc, group, name=None):
     else:
         _, arguments = parse_arguments(doc, epilog=epilog)
     config = configure(group, name, arguments)
-    if config['overrides']:
-        print('overrides: ' + ', '.join(f'{key}={value!r}' for key, value in config['overrides'].items()))
+    print_overrides(config['overrides'])
     return config
+
+
+def print_overrides(overrides):
+    """Say which keys the command line has set, if any."""
+    if overrides:
+        print('overrides: ' + ', '.join(f'{key}={value!r}' for key, value in overrides.items()))
 
 
 # ---- experiment folders ----------------------------------------------------------------------------------------------
@@ -313,8 +318,7 @@ def find_experiment(name, script, arguments=(), keys=()):
         print(f'note: {len(models)} of {config["num_experiment_runs"]} runs are trained so far')
     overrides = parse_overrides(arguments, keys)
     check(overrides)
-    if overrides:
-        print('overrides: ' + ', '.join(f'{key}={value!r}' for key, value in overrides.items()))
+    print_overrides(overrides)
     return folder, {**config, **overrides, 'overrides': {**config['overrides'], **overrides}}, models
 
 

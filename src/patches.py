@@ -151,6 +151,13 @@ def mean_and_std(representation, keys, config):
     return float(mean), max(float(np.sqrt(max(squares / count - mean ** 2, 0))), EPS)
 
 
+def check_bands(representation, key, array, bands):
+    """Raise UserError unless a clip (T, M) has the bands (M,) of the others."""
+    if array.shape[1:] != bands:
+        raise UserError(f'id {key} has shape {array.shape}, other clips have {bands[0]} bands: '
+                        f'{representation.remedy.replace(" first", " again")}')
+
+
 class Clips:
     """Chosen clips in memory, one after the other.
 
@@ -165,9 +172,7 @@ class Clips:
         self.frames = np.empty((self.lengths.sum(), shapes[0][1]), np.float32)  # filled in place: no second copy
         for key, offset, length in zip(keys, self.offsets, self.lengths):
             array = representation.open(key)
-            if array.shape[1:] != self.frames.shape[1:]:
-                raise UserError(f'id {key} has shape {array.shape}, other clips have {self.frames.shape[1]} bands: '
-                                f'{representation.remedy.replace(" first", " again")}')
+            check_bands(representation, key, array, self.frames.shape[1:])
             self.frames[offset:offset + length] = prepare(array, config, mean, std)
 
 
@@ -198,9 +203,7 @@ def patch_batches(representation, keys, config, hop, batch_size, mean=None, std=
     for number, key in enumerate(keys):
         array = representation.open(key)
         bands = array.shape[1:] if bands is None else bands
-        if array.shape[1:] != bands:
-            raise UserError(f'id {key} has shape {array.shape}, other clips have {bands[0]} bands: '
-                            f'{representation.remedy.replace(" first", " again")}')
+        check_bands(representation, key, array, bands)
         starts = np.arange(0, padded_length(len(array), n_frames) - n_frames + 1, hop)
         while len(starts):
             now, starts = starts[:room], starts[room:]
