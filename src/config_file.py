@@ -94,6 +94,54 @@ config_sl['spec_val'] = {                             # as spec, with the valida
     'gt_val': 'index/{dataset}/gt_{dataset}_fold{fold}_val.tsv',
 }
 
+# ---- proto.py: prototypical networks ---------------------------------------------------------------------------------
+
+config_proto = {
+    'spec': {
+        # which data?
+        'dataset': DATASET,
+        'fold': FOLD,
+        'audio_representation_folder': 'audio_representation/{dataset}__time-freq/',
+        'gt_train': 'index/{dataset}/gt_{dataset}_fold{fold}_train.tsv',
+        'gt_test': 'index/{dataset}/gt_{dataset}_fold{fold}_test.tsv',
+        'num_classes_dataset': None,                  # None: as many as the data set's index names
+        'skip_missing': False,                        # True: go on without the clips that preprocess.py refused
+
+        # input
+        'n_frames': 128,                              # frames of a patch
+        'pre_processing': 'logEPS',                   # 'logEPS', 'log10000' or None (for model 12)
+        'normalize': None,                            # None, 'train' or 'chosen', as in config_sl
+        'pad_short': 'repeat-pad',                    # clips below n_frames: 'repeat-pad' or 'zero-pad'
+        'train_sampling': 'overlap_sampling',         # 'overlap_sampling' or 'random'
+        'param_train_sampling': 42,                   # overlap_sampling: hop, 42 is a second; frames. random: patches per clip,
+                                                      # drawn once
+
+        # learning
+        'model_number': 2,                            # 2, or 12 behind log-learn: see models_proto.py
+        'filters': 128,                               # of each convolution; the study's 128. 32 trains about 7 times faster
+        'load_model': None,                           # start from the weights of this model folder; None: random
+        'distance': 'euclidean',                      # 'euclidean' (squared, mean over dimensions) or 'cosine'
+        'max_patches_per_class': 5,                   # query set of an update, drawn anew each time; a number or 'all'
+        'patches_per_prototype': 5,                   # support set, one patch per clip at most, drawn once; a number or 'all'
+        'learning_rate': 0.1,
+        'optimizer': 'SGD_clip',                      # 'SGD_clip': gradients clipped to global norm 5.0
+        'max_epochs': None,                           # None: until max_accuracy says so
+        'max_accuracy': 200,                          # stop after more epochs than this without a new best accuracy on the
+                                                      # training clips, counted over the whole run
+
+        # experiment
+        'n_shot': N_SHOT,                             # a number or 'all'
+        'num_experiment_runs': RUNS,
+        'seed': SEED,
+        'resume': True,                               # continue an unfinished experiment of the same configuration
+
+        # evaluation
+        'test_batch_size': 128,                       # patches
+        'test_hop': 42,                               # a clip is scored on its patches at this hop; frames
+        'projection': 'pca',                          # embeddings.png: 'pca' or 'tsne'
+    },
+}
+
 # ---- knn_mfcc.py: nearest neighbour over MFCC statistics -------------------------------------------------------------
 
 config_knn_mfcc = {

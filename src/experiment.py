@@ -27,6 +27,9 @@ ALL = 'all'
 
 # ---- what each key may be --------------------------------------------------------------------------------------------
 
+INFINITE = {'n_shot': ALL, 'patches_per_prototype': ALL, 'max_epochs': None}  # what an endless number means for these keys
+
+
 def whole(low):
     return (lambda v: type(v) is int and v >= low), f'a whole number from {low}'
 
@@ -70,12 +73,15 @@ CHECKS = {
     # learning
     'model_number': whole(0), 'load_model': OPTIONAL_TEXT, 'epochs': whole(1), 'batch_size': whole(1),
     'learning_rate': number(0, exclusive=True), 'weight_decay': either(None, number(0)),
-    'optimizer': one_of('SGD_clip'), 'metric': one_of('cosine', 'euclidean'),
+    'optimizer': one_of('SGD_clip'), 'metric': one_of('cosine', 'euclidean'), 'filters': whole(1),
+    'distance': one_of('euclidean', 'cosine'), 'max_patches_per_class': either(ALL, whole(1)),
+    'patches_per_prototype': either(ALL, whole(1)), 'max_epochs': either(None, whole(1)), 'max_accuracy': whole(0),
     # experiment
     'n_shot': either(ALL, whole(1)), 'n_shots': list_of(whole(1)), 'model_numbers': list_of(whole(0)),
     'num_experiment_runs': whole(1), 'seed': whole(0), 'resume': SWITCH,
     # evaluation
     'val_batch_size': whole(1), 'test_batch_size': whole(1), 'val_hop': whole(1), 'test_hop': whole(1),
+    'projection': one_of('pca', 'tsne'),
 }
 
 
@@ -132,8 +138,7 @@ def configure(group, name, arguments=()):
                         f'known are: {", ".join(sorted(CHECKS))}')
     overrides = parse_overrides(arguments, config)
     config.update(overrides)
-    if config.get('n_shot') == math.inf:  # the way of the original configuration to say so
-        config['n_shot'] = ALL
+    config.update({key: meaning for key, meaning in INFINITE.items() if config.get(key) == math.inf})
     check(config)
     for key, value in config.items():
         if isinstance(value, str):
@@ -257,8 +262,35 @@ class Experiment:
         """Add a model folder to models.list: from now on its run counts as finished."""
         write_text(self.folder / 'models.list', ''.join(f'{m}\n' for m in [*self.models(), model_folder.name]))
 
+    def remaining_runs(self):
+        """Yield (number, new model folder) of each run that is still to be done.
+
+        A run counts as finished when the next one is asked for, so what interrupts the loop leaves its run unfinished.
+        """
+        for run in range(len(self.models()), self.config['num_experiment_runs']):
+            folder = self.new_model()
+            yield run, folder
+            self.finish_model(folder)
+
     def close(self):
         self._lock.close()
+
+
+class Log:
+    """A table that grows by a row at a time, as a TSV file with a header."""
+
+    def __init__(self, path, columns):
+        self.path = path
+        self.add(*columns)
+
+    def add(self, *values):
+        """Append a row; numbers that are not whole get six digits."""
+        self.add_all([values])
+
+    def add_all(self, rows):
+        """Append several rows at once."""
+        with open(self.path, 'a', encoding='utf-8') as file:
+            file.writelines('\t'.join(f'{v:.6g}' if isinstance(v, float) else str(v) for v in row) + '\n' for row in rows)
 
 
 def _lock(folder):
@@ -357,8 +389,8 @@ def recipe(config):
     Data set, fold, n_shot, seed and run have columns of their own in results.tsv.
     """
     ignored = ('configuration', 'overrides', 'resume', 'experiment', 'num_experiment_runs', 'dataset', 'fold', 'n_shot', 'seed',
-               'num_classes_dataset', 'num_processing_units', 'audio_folder', 'skip_missing', 'overwrite', 'identifier',
-               'index_file', 'audio_representation_folder')  # of the latter, its settings count: audio_rep
+               'num_classes_dataset', 'num_processing_units', 'audio_folder', 'skip_missing', 'overwrite', 'projection',
+               'identifier', 'index_file', 'audio_representation_folder')  # of the latter, its settings count: audio_rep
 
     def plain(values):
         for key, value in values.items():
@@ -371,12 +403,13 @@ def recipe(config):
 
 
 def record(rows):
-    """Add rows (dictionaries with RESULT_COLUMNS) to results.tsv; a model evaluated again replaces its row."""
+    """Add rows (dictionaries with RESULT_COLUMNS) to results.tsv; a run evaluated or trained again replaces its row."""
     new = pd.DataFrame(rows, columns=RESULT_COLUMNS)
     with locked(experiments_folder() / '.lock'):
         if results_path().exists():
             old = read_table(str)
-            again = old.set_index(['experiment', 'model']).index.isin(new.set_index(['experiment', 'model']).index)
-            new = pd.concat([old[~again], new.astype(str)])
+            new = new.astype(str)
+            again = old.set_index(['experiment', 'run']).index.isin(new.set_index(['experiment', 'run']).index)
+            new = pd.concat([old[~again], new])
         with atomic(results_path()) as temporary:
             new.to_csv(temporary, sep='\t', index=False)

@@ -1,12 +1,12 @@
-"""Which clips a run may learn from: the parts of a data set, and the seeded draw of a few clips per class."""
+"""Which clips a run may learn from: the parts of a data set, the seeded draw of a few clips per class, and episodes."""
 import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from experiment import ALL
-from patches import Representation
-from shared import UserError, data_folder, read_classes, read_ground_truth
+from patches import Representation, mean_and_std
+from shared import UserError, data_folder, read_classes, read_ground_truth, write_text
 
 
 @dataclass
@@ -43,6 +43,19 @@ class Task:
             draw_clips(task.train, task.classes, config, run=0)  # fails now if a class has too few clips
         return task
 
+    def draw(self, config, run, folder):
+        """The training clips of a run, as ids and labels (lists); train_ids.tsv in `folder` keeps them with their classes."""
+        ids = draw_clips(self.train, self.classes, config, run)
+        labels = [self.train[key] for key in ids]
+        write_text(folder / 'train_ids.tsv', ''.join(f'{key}\t{self.classes[label]}\n' for key, label in zip(ids, labels)))
+        return ids, labels
+
+    def statistics(self, config, ids):
+        """(mean, std) of the input as the configuration asks: of the whole training part, of the clips `ids`, or two None."""
+        if config['normalize'] is None:
+            return None, None
+        return mean_and_std(self.representation, ids if config['normalize'] == 'chosen' else self.train, config)
+
 
 def draw_clips(labels, classes, config, run):
     """The training clips of one run: n_shot per class, without replacement (list of ids, class by class).
@@ -66,3 +79,45 @@ def draw_clips(labels, classes, config, run):
         return [key for ids in members for key in ids]
     rng = np.random.default_rng([config['seed'], zlib.crc32(config['dataset'].encode()), config['fold'], n_shot, run])
     return [ids[i] for ids in members for i in rng.choice(len(ids), n_shot, replace=False)]
+
+
+def at_most(most, groups, rng):
+    """Positions of `most` (a number or 'all') random members of each group, or all of a smaller one, without replacement.
+
+    Args:
+        groups: (N,) int, the group that each position belongs to.
+
+    Returns an int array, group by group.
+    """
+    groups = np.asarray(groups)
+    order = np.lexsort((rng.random(len(groups)), groups))
+    first = np.searchsorted(groups[order], groups[order])  # where the group begins in this order
+    return order if most == ALL else order[np.arange(len(order)) - first < most]
+
+
+class Episodes:
+    """The support set of a prototypical run, which stays the same, and query sets, drawn anew for every update.
+
+    Source: the study's released experiments; see the README.
+
+    Attributes: support (P,) numbers of the support patches, class by class; updates (in an epoch).
+    """
+
+    def __init__(self, clip, labels, config, rng):
+        """Draw the support set: a random patch of each of at most patches_per_prototype clips of a class.
+
+        Args:
+            clip: (N,) int, the clip of each training patch.
+            labels: (N,) int, its class.
+            config: with patches_per_prototype and max_patches_per_class, numbers or 'all'.
+            rng: generator of all draws.
+        """
+        self._labels, self._most, self._rng = labels, config['max_patches_per_class'], rng
+        candidates = at_most(1, clip, rng)
+        self.support = candidates[at_most(config['patches_per_prototype'], labels[candidates], rng)]
+        counts = np.bincount(labels)
+        self.updates = len(labels) // int(counts.sum() if self._most == ALL else np.minimum(counts, self._most).sum())
+
+    def query(self):
+        """Numbers (Q,) of the query patches of an update: at most max_patches_per_class of all patches of each class."""
+        return at_most(self._most, self._labels, self._rng)

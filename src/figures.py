@@ -1,4 +1,4 @@
-"""Figures: confusion matrices and accuracy over the number of clips per class. Axes, units and names are in the picture."""
+"""Figures: confusion matrices, embeddings, accuracy over the number of clips per class. Axes and names are in the picture."""
 import warnings
 
 import matplotlib
@@ -6,12 +6,19 @@ import matplotlib
 matplotlib.use('Agg')  # files only: machines with GPUs rarely have a screen
 import matplotlib.pyplot as plt
 import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 
 plt.rcParams['text.parse_math'] = False  # class and file names may hold dollar signs
 
 # Okabe and Ito's colours, told apart by everyone; black last, because grid and text are dark too
 COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#F0E442', '#000000']
 MARKERS = 'osD^vPX*'
+
+
+def style(number):
+    """Colour and marker of item `number`; no two of 64 items share both."""
+    return {'color': COLOURS[number % 8], 'marker': MARKERS[(number + number // 8) % 8]}
 
 
 def save(figure, path, dpi):
@@ -50,10 +57,9 @@ def accuracy_curves(curves, chance, title, path):
     figure, axes = plt.subplots(figsize=(7, 4.5), layout='constrained')
     for number, (method, points) in enumerate(curves.items()):
         n, mean, std = (np.array(column) for column in zip(*points))
-        colour = COLOURS[number % len(COLOURS)]
         dash = '--' if method.startswith('knn') else '-'  # baselines that train nothing
-        axes.plot(n, mean, marker=MARKERS[number % len(MARKERS)], linestyle=dash, color=colour, label=method)
-        axes.fill_between(n, mean - std, mean + std, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(n, mean, linestyle=dash, label=method, **style(number))
+        axes.fill_between(n, mean - std, mean + std, color=style(number)['color'], alpha=0.15, linewidth=0)
     axes.axhline(chance, color='grey', linestyle=':', label='chance')
     ticks = sorted({n for points in curves.values() for n, *_ in points})
     axes.set_xscale('log')
@@ -63,3 +69,39 @@ def accuracy_curves(curves, chance, title, path):
     axes.grid(alpha=0.3)
     axes.legend(loc='upper left', fontsize=9)
     save(figure, path, 130)
+
+
+def embeddings(patches, labels, prototypes, classes, config, title, path):
+    """Draw embeddings of patches, coloured by class, and the prototypes of the classes in two dimensions.
+
+    Args:
+        patches: (N, D) float32.
+        labels: (N,) int.
+        prototypes: (C, D) float32.
+        classes: C names.
+        config: with projection ('pca' or 'tsne', fitted to patches and prototypes together) and seed.
+        path: image file.
+    """
+    points, names = project(np.concatenate([patches, prototypes]).astype(np.float64), config)
+    size = 5 if len(classes) <= 20 else 5 + 0.03 * len(classes)
+    figure, axes = plt.subplots(figsize=(size + 1.6 * -(-len(classes) // 20) + 0.4, size), layout='constrained')
+    for label, name in enumerate(classes):
+        own = points[:len(patches)][labels == label]
+        axes.scatter(*own.T, s=14, alpha=0.6, linewidths=0, **style(label))
+        axes.scatter(*points[len(patches) + label], s=130, edgecolors='black', linewidths=1.2, label=name, **style(label))
+    axes.set(xlabel=names[0], ylabel=names[1], title=title)
+    axes.grid(alpha=0.3)
+    figure.legend(loc='outside right upper', ncols=-(-len(classes) // 20), fontsize=9, title='large: prototype')
+    save(figure, path, 110)
+
+
+def project(vectors, config):
+    """Points (N, 2) of vectors (N, D) by PCA or t-SNE, and the names of the two axes."""
+    if config['projection'] == 'tsne':
+        tsne = TSNE(perplexity=min(30, (len(vectors) - 1) / 3), random_state=config['seed'] % 2 ** 32)
+        return tsne.fit_transform(vectors), ('t-SNE, first dimension', 't-SNE, second dimension')
+    pca = PCA(2, svd_solver='full')
+    points = pca.fit_transform(vectors)
+    share = pca.explained_variance_ / max(vectors.var(axis=0, ddof=1).sum(), np.finfo(float).tiny)
+    return points, [f'{nth} principal component ({100 * part:.0f} % of the variance)'
+                    for nth, part in zip(('first', 'second'), share)]

@@ -49,6 +49,17 @@ class BatchNormalization(keras.layers.Layer):
         return y
 
 
+class FrameNormalization(BatchNormalization):
+    """Batch normalisation of (N, F, M, 1) with statistics, scale and offset per time frame, taken over patches and bands."""
+
+    def build(self, shape):
+        self.add_statistics(shape[1])
+
+    def call(self, x, training=False):
+        swap = [0, 3, 2, 1]  # the fused kernel normalises the last axis
+        return tf.transpose(super().call(tf.transpose(x, swap), training=training), swap)
+
+
 class NormalizedConv2D(BatchNormalization):
     """Batch normalisation of a one-channel input and the convolution that follows it, in one layer.
 

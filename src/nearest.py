@@ -6,8 +6,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import evaluation
 from experiment import Experiment
-from fewshot import draw_clips
-from shared import write_json, write_text
+from shared import write_json
 
 
 def run_baseline(name, config, task):
@@ -24,23 +23,19 @@ def run_baseline(name, config, task):
     features = {key: np.array(task.representation.open(key)) for key in [*task.train, *task.test]}
     test, truth, rows = np.stack([features[key] for key in task.test]), list(task.test.values()), []
     experiment = Experiment.start({**config, 'script': name, 'audio_rep': task.representation.settings, 'resume': False})
-    for run in range(config['num_experiment_runs']):
+    for run, folder in experiment.remaining_runs():
         begin = time.perf_counter()
-        ids = draw_clips(task.train, task.classes, config, run)
-        labels = [task.train[key] for key in ids]
+        ids, labels = task.draw(config, run, folder)
         nearest = KNeighborsClassifier(n_neighbors=1, metric=config['metric'], algorithm='brute')
         nearest.fit(np.stack([features[key] for key in ids]), labels)
         trained = time.perf_counter()
         scores = np.zeros((len(test), len(task.classes)))
         scores[:, nearest.classes_] = nearest.predict_proba(test)
-        folder = experiment.new_model()
-        write_text(folder / 'train_ids.tsv', ''.join(f'{key}\t{task.classes[label]}\n' for key, label in zip(ids, labels)))
         write_json(folder / 'model.json', {'run': run})
         accuracy = evaluation.keep_model_result(folder, list(task.test), [task.representation.audio[key] for key in task.test],
                                                 truth, scores, task.classes)
         rows.append(evaluation.result_row(experiment.id, folder.name, run, name, config, accuracy, len(truth),
                                           trained - begin, time.perf_counter() - trained))
-        experiment.finish_model(folder)
     evaluation.keep_experiment_result(experiment.folder, rows, config['overrides'])
     experiment.close()
     return experiment.id

@@ -181,16 +181,20 @@ def sample_patches(clips, config, rng):
 
     'random': param_train_sampling patches of every clip at random places. 'overlap_sampling': all at that hop.
     """
-    places = clips.lengths - config['n_frames'] + 1
     if config['train_sampling'] == 'random':
-        clip = np.repeat(np.arange(len(places)), config['param_train_sampling'])
-        starts = rng.integers(0, places[clip])
+        clip = np.repeat(np.arange(len(clips.lengths)), config['param_train_sampling'])
+        starts = clips.offsets[clip] + rng.integers(0, (clips.lengths - config['n_frames'] + 1)[clip])
     else:
-        grids = [np.arange(0, n, config['param_train_sampling']) for n in places]
-        clip = np.repeat(np.arange(len(places)), [len(grid) for grid in grids])
-        starts = np.concatenate(grids)
+        starts, clip = all_patches(clips, config, config['param_train_sampling'])
     order = rng.permutation(len(clip))
-    return (clips.offsets[clip] + starts)[order], clip[order]
+    return starts[order], clip[order]
+
+
+def all_patches(clips, config, hop):
+    """All patches of the clips at a hop, in order: start frames (N,) and clip numbers (N,), int64."""
+    grids = [np.arange(0, n - config['n_frames'] + 1, hop) for n in clips.lengths]
+    clip = np.repeat(np.arange(len(grids)), [len(grid) for grid in grids])
+    return clips.offsets[clip] + np.concatenate(grids), clip
 
 
 def patch_batches(representation, keys, config, hop, batch_size, mean=None, std=None):

@@ -1,21 +1,17 @@
 """A supervised experiment from end to end: train its runs, score their models on the test part."""
-import functools
-import tempfile
 import time
-from pathlib import Path
 
-import h5py
 import numpy as np
 from scipy.special import log_softmax
 from tqdm import tqdm
 
 import evaluation
 import models_sl
-from experiment import WEIGHTS, Experiment
-from fewshot import draw_clips
-from patches import Clips, ahead, mean_and_std, patch_batches, sample_patches
-from shared import PROGRESS, UserError, atomic, data_folder, listing, read_json, write_json, write_text
-from training import count_parameters, make_scorer, make_train_step, randomise, train_supervised
+from experiment import WEIGHTS, Experiment, Log
+from network import Network, load_weights, save_weights
+from patches import Clips, ahead, patch_batches, sample_patches
+from shared import PROGRESS, UserError, listing, read_json, write_json
+from training import log_learn_values, make_scorer, make_train_step, train_supervised
 
 SCRIPT = 'sl_train'  # whose experiments these are
 
@@ -27,45 +23,34 @@ def train(config, task):
         config: from experiment.configure('config_sl', ...).
         task: fewshot.Task of that configuration.
     """
-    build = functools.partial(models_sl.build, config, task.representation.bands(next(iter(task.train))))
-    model = build()
-    name = models_sl.MODELS[config['model_number']][0]
-    print(f'model {config["model_number"]}: {name}, {count_parameters(model)} trainable parameters')
-    load_weights = find_weights(config['load_model'])
-    if load_weights:
-        load_weights(model)  # a model that does not fit should be refused before anything is written
-    step, score = make_train_step(model, config['weight_decay']), make_scorer(model)
+    network = Network(models_sl, config, task.representation.bands(next(iter(task.train))))
+    step, score = make_train_step(network.model, config['weight_decay']), make_scorer(network.model)
     experiment = Experiment.start({**config, 'script': SCRIPT, 'audio_rep': task.representation.settings})
     print(f'experiment: {experiment.folder}')
-    for run in range(len(experiment.models()), config['num_experiment_runs']):
-        ids = draw_clips(task.train, task.classes, config, run)
-        randomise(model, build, (config['seed'] * 100_003 + run) % 2 ** 32)  # weights and dropout of each run are its own
-        if load_weights:
-            load_weights(model)
-        folder = experiment.new_model()
-        train_run(model, step, score, config, task, ids, run, folder)
-        experiment.finish_model(folder)
+    for run, folder in experiment.remaining_runs():
+        network.begin(run)
+        train_run(network.model, step, score, config, task, run, folder)
     experiment.close()
     return experiment.id
 
 
-def train_run(model, step, score, config, task, ids, run, folder):
+def train_run(model, step, score, config, task, run, folder):
     """Train one run and leave its folder complete: train_ids.tsv, train_log.tsv, weights, model.json."""
     begin = time.perf_counter()
-    labels = [task.train[key] for key in ids]
-    write_text(folder / 'train_ids.tsv', ''.join(f'{key}\t{task.classes[label]}\n' for key, label in zip(ids, labels)))
-    statistics = normalisation(config, task, ids)
+    ids, labels = task.draw(config, run, folder)
+    statistics = task.statistics(config, ids)
     clips = Clips(task.representation, ids, config, *statistics)
-    rng = np.random.default_rng([config['seed'], run])
-    log, best = TrainLog(model, task.val is not None, config, folder), Best(model)
+    rng, best, validation = np.random.default_rng([config['seed'], run]), Best(model), task.val is not None
+    log = Log(folder / 'train_log.tsv', ['epoch', 'train_cost', *['val_cost', 'val_accuracy'] * validation, 'epoch_time',
+                                         'learning_rate', *log_learn_values(model)])
 
     def after_epoch(epoch, cost, seconds):
-        accuracy = val_cost = None
-        if task.val is not None:
+        validated = []
+        if validation:
             scores, val_cost = score_clips(score, task, task.val, config, 'val', statistics)
-            accuracy = float(np.mean(scores.argmax(axis=1) == list(task.val.values())))
-            best.offer(accuracy)
-        log.add(epoch, cost, seconds, val_cost, accuracy)
+            validated = [val_cost, float(np.mean(scores.argmax(axis=1) == list(task.val.values())))]
+            best.offer(validated[1])
+        log.add(epoch, cost, *validated, seconds, float(config['learning_rate']), *map(float, log_learn_values(model).values()))
 
     train_supervised(step, clips, labels, lambda: sample_patches(clips, config, rng), config, after_epoch,
                      f'run {run + 1} of {config["num_experiment_runs"]}')
@@ -73,35 +58,6 @@ def train_run(model, step, score, config, task, ids, run, folder):
     save_weights(model, folder / WEIGHTS)
     write_json(folder / 'model.json', {'run': run, 'normalize_mean': statistics[0], 'normalize_std': statistics[1],
                                        'train_seconds': time.perf_counter() - begin})
-
-
-def normalisation(config, task, ids):
-    """(mean, std) as the configuration asks: of the whole training part, of the chosen clips, or (None, None)."""
-    if config['normalize'] is None:
-        return None, None
-    return mean_and_std(task.representation, ids if config['normalize'] == 'chosen' else task.train, config)
-
-
-class TrainLog:
-    """train_log.tsv, a row per epoch."""
-
-    def __init__(self, model, validation, config, folder):
-        self.config = config
-        self.log_learn = next((layer for layer in model.layers if layer.name == 'log_learn'), None)
-        self.path = folder / 'train_log.tsv'
-        self._write(['epoch', 'train_cost'] + ['val_cost', 'val_accuracy'] * validation + ['epoch_time', 'learning_rate'] +
-                    ['alpha', 'beta'] * (self.log_learn is not None))
-
-    def _write(self, values):
-        with open(self.path, 'a', encoding='utf-8') as file:
-            file.write('\t'.join(f'{v:.6g}' if isinstance(v, float) else str(v) for v in values) + '\n')
-
-    def add(self, epoch, cost, seconds, val_cost, accuracy):
-        values = [epoch, cost] + ([val_cost, accuracy] if accuracy is not None else [])
-        values += [seconds, float(self.config['learning_rate'])]
-        if self.log_learn is not None:
-            values += [float(self.log_learn.alpha), float(self.log_learn.beta)]
-        self._write(values)
 
 
 class Best:
@@ -117,52 +73,6 @@ class Best:
     def restore(self):
         if self.weights is not None:
             self.model.set_weights(self.weights)
-
-
-def find_weights(load_model):
-    """A function that loads the weights of a model folder into a model, or None when `load_model` is None.
-
-    A relative path is looked for under DATA_FOLDER and its experiments/.
-    """
-    if load_model is None:
-        return None
-    places = [root / load_model for root in (data_folder(), data_folder() / 'experiments')]
-    found = [place / WEIGHTS for place in places if (place / WEIGHTS).is_file()]
-    if not found:
-        raise UserError(f'load_model={load_model!r}: no {WEIGHTS} in {places[0]}; give the folder of a finished model, e.g. '
-                        f'experiments/fold_0_1541174334/model_fold0_1541174335')
-    return functools.partial(load_weights, path=found[0])
-
-
-def save_weights(model, path):
-    """Write the weights of a model, whole or not at all."""
-    with tempfile.TemporaryDirectory() as folder:  # a write that fails in HDF5 would crash the process when it ends
-        model.save_weights(Path(folder, WEIGHTS))
-        with atomic(path) as temporary:
-            temporary.write_bytes(Path(folder, WEIGHTS).read_bytes())
-
-
-def load_weights(model, path):
-    """Load weights into `model`; a damaged file or one of another architecture is refused."""
-    values = 0
-
-    def count(name, item):
-        nonlocal values
-        values += item.size if isinstance(item, h5py.Dataset) and 'seed_generator' not in name else 0
-
-    try:
-        with h5py.File(path) as file:  # Keras itself is content when every layer finds its values, whatever is left over
-            file.visititems(count)
-        if values != model.count_params():
-            raise ValueError(f'it holds {values} values, the model {model.count_params()}')
-        states = [v for v in model.variables if not any(v is w for w in model.weights)]  # of dropout's generators
-        before = [state.numpy() for state in states]
-        model.load_weights(path)
-        for state, value in zip(states, before):  # dropout belongs to the run, not to the weights
-            state.assign(value)
-    except (ValueError, OSError, KeyError) as problem:
-        raise UserError(f'{path} does not fit the model: it is damaged, or was trained with another model_number, '
-                        f'num_classes_dataset, n_frames or n_mels ({str(problem).splitlines()[0]})') from None
 
 
 def score_clips(score, task, labels, config, part, statistics, bar=None):
@@ -204,7 +114,7 @@ def evaluate(folder, config, models, task):
     """
     keys, rows = list(task.test), []
     model = models_sl.build(config, task.representation.bands(keys[0]))
-    name, score = models_sl.MODELS[config['model_number']][0], make_scorer(model)
+    name, score = models_sl.name(config), make_scorer(model)
     for number, model_name in enumerate(models, 1):
         about = read_json(folder / model_name / 'model.json', 'train again')
         load_weights(model, folder / model_name / WEIGHTS)

@@ -1,28 +1,14 @@
-"""The training loop, scoring and seeding of networks."""
+"""The two training loops, supervised and episodic, and the compiled functions that they call."""
 import time
 
 import numpy as np
 from tqdm import tqdm
 
-from backend import keras, tf
+import models_proto
+from backend import tf
 from shared import PROGRESS, UserError
 
 CLIP_NORM = 5.0
-
-
-def randomise(model, build, seed):
-    """Give all variables of `model` the values that a new model from build() has for this seed.
-
-    A new model for every run would be traced anew, which takes longer than some runs.
-    """
-    keras.utils.set_random_seed(seed)
-    for variable, fresh in zip(model.variables, build().variables, strict=True):
-        variable.assign(fresh)
-
-
-def count_parameters(model):
-    """Number of trainable parameters."""
-    return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
 
 
 def cut_patches(frames, starts, n_frames):
@@ -47,10 +33,15 @@ def apply_step(model, weight_decay, patches, labels, learning_rate):
         cost = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
         if weight_decay is not None:
             cost += weight_decay * tf.add_n([tf.nn.l2_loss(v.value) for v in variables if v.name == 'kernel'])
-    gradients, _ = tf.clip_by_global_norm(tape.gradient(cost, variables), CLIP_NORM)
+    descend(variables, tape.gradient(cost, variables), learning_rate)
+    return cost
+
+
+def descend(variables, gradients, learning_rate):
+    """Plain SGD with gradients clipped to their global norm. To be compiled."""
+    gradients, _ = tf.clip_by_global_norm(gradients, CLIP_NORM)
     for variable, gradient in zip(variables, gradients):
         variable.assign_sub(learning_rate * gradient)
-    return cost
 
 
 def make_train_step(model, weight_decay):
@@ -63,8 +54,50 @@ def make_train_step(model, weight_decay):
     return step
 
 
+def apply_episode(model, distance, num_classes, support, support_labels, query, labels, learning_rate):
+    """One update of an embedding network on an episode; returns its figures before it, (3 or 5,) float32. To be compiled.
+
+    Support and query pass the network one after the other, each normalised by its own batch statistics; both move the
+    moving averages. Cost: mean cross-entropy of the query patches' classes. Gradients are clipped to global norm 5.0; plain SGD.
+
+    Args:
+        distance: 'euclidean' or 'cosine'.
+        support, support_labels: patches (P, F, M) and their labels (P,).
+        query, labels: patches (Q, F, M) and their labels (Q,).
+
+    Returns cost, mean distance between the prototypes, accuracy on the query, and alpha and beta of log-learn if there.
+    """
+    variables = model.trainable_variables
+    with tf.GradientTape() as tape:
+        prototypes = models_proto.prototypes(model(support, training=True), support_labels, num_classes)
+        log_probabilities = models_proto.log_probabilities(model(query, training=True), prototypes, distance)
+        cost = -tf.reduce_mean(tf.gather(log_probabilities, labels, batch_dims=1))
+    between = tf.reduce_mean(models_proto.distances(prototypes, prototypes, distance))
+    accuracy = tf.reduce_mean(tf.cast(tf.argmax(log_probabilities, -1) == labels, tf.float32))
+    figures = tf.stack([cost, between, accuracy, *log_learn_values(model).values()])
+    descend(variables, tape.gradient(cost, variables), learning_rate)
+    return figures
+
+
+def log_learn_values(model):
+    """{'alpha': ..., 'beta': ...} of a model behind log-learn (tensors), {} of any other."""
+    layer = next((layer for layer in model.layers if layer.name == 'log_learn'), None)
+    return {'alpha': layer.alpha, 'beta': layer.beta} if layer else {}
+
+
+def make_episode_step(model, distance, num_classes):
+    """A compiled step(frames, support starts, labels, query starts, labels, learning rate): apply_episode on patches cut there."""
+    places = [tf.TensorSpec((None,), tf.int64)] * 2
+
+    @tf.function(input_signature=[frames_spec(model), *places, *places, tf.TensorSpec((), tf.float32)])
+    def step(frames, support, support_labels, query, labels, learning_rate):
+        support, query = (cut_patches(frames, starts, model.input_shape[1]) for starts in (support, query))
+        return apply_episode(model, distance, num_classes, support, support_labels, query, labels, learning_rate)
+    return step
+
+
 def make_scorer(model):
-    """A compiled score(frames, starts) -> logits (N, C) in evaluation mode."""
+    """A compiled score(frames, starts) -> logits (N, C), or embeddings (N, D), in evaluation mode."""
     @tf.function(input_signature=[frames_spec(model), tf.TensorSpec((None,), tf.int64)])
     def score(frames, starts):
         return model(cut_patches(frames, starts, model.input_shape[1]), training=False)
@@ -96,7 +129,63 @@ def train_supervised(step, clips, labels, sample, config, after_epoch, descripti
                 costs = [step(frames, starts[b], labels[clip[b]], learning_rate) for b in batches]
                 cost = float(tf.reduce_mean(tf.stack(costs)))  # the only wait for the device in an epoch
                 if not np.isfinite(cost):
-                    raise UserError(f'training diverged: the cost of epoch {epoch} is {cost}. Choose a smaller '
-                                    f'learning_rate than {config["learning_rate"]}, or check the input (pre_processing)')
+                    raise_diverged(epoch, cost, config)
                 bar.set_postfix(cost=f'{cost:.3f}', refresh=False)
             after_epoch(epoch, cost, time.perf_counter() - begin)
+
+
+def raise_diverged(epoch, cost, config):
+    raise UserError(f'training diverged: the cost of epoch {epoch} is {cost}. Choose a smaller learning_rate than '
+                    f'{config["learning_rate"]}, or check the input (pre_processing)')
+
+
+class StopRule:
+    """When an episodic run has learnt enough: the study's rule.
+
+    It stops when the accuracy after an epoch failed for more than max_accuracy times to exceed the best one before. The
+    failures of the whole run count, not only those in a row. max_epochs (None: any number) stops it earlier.
+
+    Attributes: epoch, best (accuracy), failures, reached.
+    """
+
+    def __init__(self, config):
+        self._max_failures, self._max_epochs = config['max_accuracy'], config['max_epochs']
+        self.epoch, self.best, self.failures, self.reached = 0, -1.0, 0, False
+
+    def add(self, accuracy):
+        """Count an epoch that ended with this accuracy."""
+        self.epoch += 1
+        self.failures += accuracy <= self.best
+        self.best = max(self.best, accuracy)
+        self.reached = self.failures > self._max_failures or self.epoch == self._max_epochs
+
+
+def train_episodic(step, frames, starts, labels, episodes, config, after_epoch, description, hidden=False):
+    """Train an embedding network on episodes until the stop rule is reached; returns the rule with its counts.
+
+    Args:
+        step: from make_episode_step.
+        frames: (T, M) float32 tensor of all chosen clips, on the device.
+        starts, labels: (N,) int64, the training patches.
+        episodes: fewshot.Episodes of those patches.
+        after_epoch: called as after_epoch(epoch from 1, figures (updates, 3 or 5) of step, seconds); returns the accuracy.
+        description, hidden: text before the progress bar, and whether to show none.
+
+    Raises UserError when the cost is no longer finite.
+    """
+    rule, learning_rate = StopRule(config), tf.constant(config['learning_rate'], tf.float32)
+    support = tf.constant(starts[episodes.support]), tf.constant(labels[episodes.support])
+    with tqdm(desc=description, unit='update', disable=hidden, **PROGRESS) as bar:
+        while not rule.reached:
+            begin, figures = time.perf_counter(), []
+            for _ in range(episodes.updates):
+                query = episodes.query()
+                figures.append(step(frames, *support, starts[query], labels[query], learning_rate))
+                bar.update()
+            figures = tf.stack(figures).numpy()  # the only wait for the device in an epoch's updates
+            if not np.isfinite(figures).all():
+                raise_diverged(rule.epoch + 1, figures[:, 0].mean(), config)
+            rule.add(after_epoch(rule.epoch + 1, figures, time.perf_counter() - begin))
+            bar.set_postfix_str(f'epoch {rule.epoch}, best accuracy {rule.best:.3f}, not improved {rule.failures} times '
+                                f'(stops above {config["max_accuracy"]})', refresh=False)
+    return rule

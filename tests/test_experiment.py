@@ -182,9 +182,8 @@ def test_check_accepts_what_the_documentation_promises():
 # ---- results ---------------------------------------------------------------------------------------------------------
 
 def row(model='m0', name='fold_0_1', **values):
-    return {**dict.fromkeys(RESULT_COLUMNS, 0), 'experiment': name, 'model': model, 'method': 'VGG', 'dataset': 'toy',
-            'n_shot': 5,
-            'recipe': '01234567', 'date': '2024-01-01 00:00:00', **values}
+    return {**dict.fromkeys(RESULT_COLUMNS, 0), 'experiment': name, 'model': model, 'run': int(model[1:]), 'method': 'VGG',
+            'dataset': 'toy', 'n_shot': 5, 'recipe': '01234567', 'date': '2024-01-01 00:00:00', **values}
 
 
 def test_results_are_added(data_folder):
@@ -201,6 +200,12 @@ def test_a_model_evaluated_again_replaces_its_row(data_folder):
     record([row('m0', accuracy=0.1), row('m1', accuracy=0.2)])
     record([row('m0', accuracy=0.9)])
     assert sorted(read_results()[['model', 'accuracy']].values.tolist()) == [['m0', 0.9], ['m1', 0.2]]
+
+
+def test_a_run_trained_again_in_another_folder_replaces_its_row(data_folder):
+    record([row('m0', accuracy=0.1), row('m1', accuracy=0.2)])
+    record([row('m7', accuracy=0.9, run=0)])
+    assert sorted(read_results()[['model', 'accuracy']].values.tolist()) == [['m1', 0.2], ['m7', 0.9]]
 
 
 def test_the_same_model_name_in_another_experiment_is_another_model(data_folder):

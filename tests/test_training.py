@@ -8,9 +8,10 @@ from scipy.special import log_softmax, softmax
 import models_sl
 import supervised
 from backend import keras, set_up_device, tf
+from network import count_parameters, load_weights, randomise
 from patches import Clips, sample_patches
 from shared import UserError
-from training import count_parameters, cut_patches, make_scorer, make_train_step, randomise, train_supervised
+from training import cut_patches, make_scorer, make_train_step, train_supervised
 
 # Keras's own, when it stores weights under NumPy 2
 pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
@@ -346,7 +347,7 @@ def test_weights_are_loaded_whole(stored, number):
     other = build(number)
     for variable in other.variables:
         variable.assign(tf.zeros_like(variable))
-    supervised.load_weights(other, folder / f'{number}.weights.h5')
+    load_weights(other, folder / f'{number}.weights.h5')
     assert equal(weights(other), weights(models[number]))
 
 
@@ -357,7 +358,7 @@ def test_weights_of_another_model_are_refused(stored, number):
     for other in models_sl.MODELS:
         if other != number:
             with pytest.raises(UserError, match='does not fit the model'):
-                supervised.load_weights(models[number], folder / f'{other}.weights.h5')
+                load_weights(models[number], folder / f'{other}.weights.h5')
                 print(f'weights of {other} were taken')
 
 
@@ -365,7 +366,7 @@ def test_weights_of_another_model_are_refused(stored, number):
 @pytest.mark.parametrize('options', [{'num_classes_dataset': 4}, {'n_frames': 160}])
 def test_weights_of_another_shape_are_refused(stored, options):
     with pytest.raises(UserError, match='does not fit the model'):
-        supervised.load_weights(build(3, **options), stored[0] / '3.weights.h5')
+        load_weights(build(3, **options), stored[0] / '3.weights.h5')
 
 
 @pytest.mark.parametrize('damage', [lambda content: b'', lambda content: content[:5000], lambda content: content[:-5000],
@@ -374,7 +375,7 @@ def test_damaged_weights_are_refused(stored, tmp_path, damage):
     path = tmp_path / 'model.weights.h5'
     path.write_bytes(damage((stored[0] / '3.weights.h5').read_bytes()))
     with pytest.raises(UserError, match='does not fit the model'):
-        supervised.load_weights(build(3), path)
+        load_weights(build(3), path)
 
 
 def test_parameters_are_counted():

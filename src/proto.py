@@ -1,0 +1,28 @@
+"""Train prototypical networks on a few clips per class and score them, as often as the configuration says.
+
+Usage:  CUDA_VISIBLE_DEVICES=0 python proto.py spec
+        python proto.py spec dataset=us8k fold=3 n_shot=5 num_experiment_runs=3 max_accuracy=10
+Reads:  audio_representation/<dataset>__time-freq/ (preprocess.py) and index/<dataset>/.
+Writes: experiments/fold_<fold>_<seconds>/ under DATA_FOLDER: config.json, models.list, experiment.result, and per run a
+        model folder with train_ids.tsv, support.tsv, train_log.tsv, epoch_accuracies.tsv, model.weights.h5, model.json,
+        prototypes.npz, embeddings_ and gt_{train,test}_set.npz, embeddings.png, test.result, test_predictions.tsv,
+        confusion_matrix.tsv / .png, class_report.tsv; a row per run in experiments/results.tsv. An interrupted experiment
+        continues.
+"""
+from experiment import configuration_from_command_line
+from fewshot import Task
+from shared import run_script
+
+
+def main():
+    config = configuration_from_command_line(__doc__, 'config_proto')
+    task = Task.load(config, wanted=('train', 'test'))
+    import backend  # after the checks, because TensorFlow takes seconds to start
+    import prototypical
+    backend.set_up_device()
+    experiment = prototypical.train_and_evaluate(config, task)
+    print(f'results: experiments/{experiment}\nnext: python report.py dataset={config["dataset"]}')
+
+
+if __name__ == '__main__':
+    run_script(main)
