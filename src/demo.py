@@ -3,7 +3,7 @@
 Usage:  python demo.py demo
         python demo.py demo dataset=mine n_shots=[1,5] epochs=200
 Reads:  index/<dataset>/ (aux/index_folder.py) and the sound files.
-Writes: what preprocess.py, knn_mfcc.py, sl_train.py and sl_evaluate.py write, and experiments/report_<dataset>.*
+Writes: what preprocess.py, knn_mfcc.py, sl_train.py, sl_evaluate.py and proto.py write, and experiments/report_<dataset>.*
 """
 import sys
 
@@ -13,15 +13,18 @@ from experiment import configuration_from_command_line, configure, find_experime
 from fewshot import Task
 from shared import UserError, run_script
 
+SAME_KEYS = ('dataset', 'fold', 'num_experiment_runs', 'seed')
+SUPERVISED_KEYS, PROTO_KEYS = ('epochs', 'batch_size'), ('filters', 'max_accuracy')
+
 
 def main():
     demo = configuration_from_command_line(__doc__, 'config_demo')
     spectrogram = configure('config_preprocess', 'spec', [f'dataset={demo["dataset"]}'])
-    mfcc = {**configure('config_knn_mfcc', 'mfcc', settings(demo, ('dataset', 'fold', 'num_experiment_runs', 'seed'))),
-            'skip_missing': True}
+    mfcc = {**configure('config_knn_mfcc', 'mfcc', settings(demo, SAME_KEYS)), 'skip_missing': True}
     refused = {**representations.store(spectrogram), **representations.store(mfcc)}
 
     import backend  # after what needs no TensorFlow, because it takes seconds to start
+    import prototypical
     import supervised
     import tables
     backend.set_up_device()
@@ -34,6 +37,7 @@ def main():
         experiments.append(nearest.run_baseline('knn_mfcc', {**mfcc, 'n_shot': n_shot}, task))
         for number in demo['model_numbers']:
             experiments.append(train_and_evaluate(supervised, demo, n_shot, number))
+        experiments.append(prototypical.train_and_evaluate(*configured('config_proto', demo, PROTO_KEYS, n_shot)))
     results = read_results()
     tables.report(results[results['experiment'].isin(experiments)], demo['dataset'])
     if refused:
@@ -45,11 +49,16 @@ def settings(demo, keys):
     return [f'{key}={demo[key]}' for key in keys]
 
 
+def configured(group, demo, keys, n_shot, *arguments):
+    """The configuration of an experiment and its task."""
+    arguments = [*settings(demo, SAME_KEYS + keys), f'n_shot={n_shot}', 'skip_missing=True', *arguments]
+    config = configure(group, 'spec', arguments)
+    return config, Task.load(config)
+
+
 def train_and_evaluate(supervised, demo, n_shot, model_number):
     """One supervised experiment; returns its id."""
-    arguments = settings(demo, ('dataset', 'fold', 'num_experiment_runs', 'seed', 'epochs', 'batch_size'))
-    config = configure('config_sl', 'spec', [*arguments, f'n_shot={n_shot}', f'model_number={model_number}', 'skip_missing=True'])
-    task = Task.load(config)
+    config, task = configured('config_sl', demo, SUPERVISED_KEYS, n_shot, f'model_number={model_number}')
     experiment = supervised.train(config, task)
     supervised.evaluate(*find_experiment(experiment, supervised.SCRIPT), task)
     return experiment

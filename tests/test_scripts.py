@@ -566,17 +566,17 @@ def test_demo_with_a_broken_file(tmp_path):
     data = tmp_path / 'data'
     succeeded(warm('index_folder.py', audio, 'mine', data_folder=data))
     done = run_script('demo.py', 'demo', 'dataset=mine', 'n_shots=[1,2]', 'model_numbers=[2]', 'num_experiment_runs=2',
-                      'epochs=3', data_folder=data)
+                      'epochs=3', 'filters=4', 'max_accuracy=0', data_folder=data)
     assert done.returncode == 1 and 'Traceback' not in done.stderr, done.stdout + done.stderr
     assert done.stderr.splitlines()[-1] == '1 sound files were refused and left out, see above'
     assert re.search(r'id \d+: \S*low/low_2.wav: not readable as audio', done.stdout)
     table = [[cell.strip() for cell in line.split('|')[1:-1]] for line in done.stdout.splitlines() if line.startswith('|')]
     assert table[0] == ['accuracy, mean +- std (runs)', 'n = 1', 'n = 2']
-    assert [line[0] for line in table[2:]] == ['TIMBRE', 'knn_mfcc']
+    assert [line[0] for line in table[2:]] == ['TIMBRE', 'knn_mfcc', 'proto, 4 filters']
     assert all(re.fullmatch(r'[01]\.\d{3} \+- 0\.\d{3} \(2\)', cell) for line in table[2:] for cell in line[1:])
     assert (data / 'experiments/report_mine.png').read_bytes().startswith(b'\x89PNG')
     header, *results = rows(data / 'experiments/results.tsv')
-    assert len(results) == 8
+    assert len(results) == 12
     bad = next(key for key, path in rows(data / 'index/mine/index_mine_folds_all.tsv') if path == 'low/low_2.wav')
     draws = {}
     for row in (dict(zip(header, row)) for row in results):
@@ -584,7 +584,7 @@ def test_demo_with_a_broken_file(tmp_path):
         draws.setdefault((row['n_shot'], row['run']), []).append((model / 'train_ids.tsv').read_text())
         used = [row[0] for name in ('train_ids.tsv', 'test_predictions.tsv') for row in rows(model / name)]
         assert bad not in used
-    assert len(draws) == 4 and all(len(pair) == 2 and pair[0] == pair[1] for pair in draws.values())
+    assert len(draws) == 4 and all(len(texts) == 3 and len(set(texts)) == 1 for texts in draws.values())
     for word in ('oneDNN', 'cuda', 'WARNING', 'retracing'):
         assert word not in done.stdout + done.stderr
 
@@ -592,7 +592,7 @@ def test_demo_with_a_broken_file(tmp_path):
 # ---- help, start-up, pipes -------------------------------------------------------------------------------------------
 
 GROUPS = {'preprocess.py': 'config_preprocess', 'sl_train.py': 'config_sl', 'knn_mfcc.py': 'config_knn_mfcc',
-          'demo.py': 'config_demo'}
+          'proto.py': 'config_proto', 'demo.py': 'config_demo'}
 
 
 @pytest.mark.parametrize('script', [*GROUPS, 'sl_evaluate.py', 'report.py', 'index_folder.py', 'index_us8k.py', 'index_asc.py',

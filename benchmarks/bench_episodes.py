@@ -1,0 +1,64 @@
+"""Speed of prototypical training: the episodic loop against its bare step on constant patches.
+
+Usage:  python benchmarks/bench_episodes.py
+Prints: patches per second (support and query) for ten classes with 1 and with 5 clips of 216 frames (5 s) each, the study's
+        network; then the seconds that a first and a second run of two updates take, which tells what tracing costs.
+"""
+import numpy as np
+from timing import compare, seconds
+
+import models_proto
+from backend import set_up_device, tf
+from fewshot import Episodes
+from patches import Clips, sample_patches
+from training import apply_episode, make_episode_step, train_episodic
+
+T, F, M, C = 216, 128, 128, 10
+
+
+class Noise:
+    """Stands in for a patches.Representation."""
+    remedy = ''
+
+    def __init__(self, rng, clips):
+        self.arrays = rng.random((clips, T, M), dtype=np.float32)
+
+    def open(self, key):
+        return self.arrays[key]
+
+
+def main():
+    set_up_device()
+    config = {'model_number': 2, 'filters': 128, 'n_frames': F, 'pre_processing': 'logEPS', 'normalize': None,
+              'pad_short': 'repeat-pad', 'train_sampling': 'overlap_sampling', 'param_train_sampling': 42, 'learning_rate': 0.01,
+              'max_patches_per_class': 5, 'patches_per_prototype': 5, 'max_accuracy': 0, 'max_epochs': None}
+    rng = np.random.default_rng(0)
+    for n_shot, epochs in ((1, 3), (5, 1)):
+        clips = Clips(Noise(rng, C * n_shot), range(C * n_shot), config)
+        starts, clip = sample_patches(clips, config, rng)
+        labels = clip // n_shot
+        episodes = Episodes(clip, labels, config, rng)
+        model = models_proto.build(config, M)
+        step = make_episode_step(model, 'euclidean', C)
+        frames = tf.constant(clips.frames)
+        support, query = episodes.support, episodes.query()
+        constant = [(tf.constant(np.stack([clips.frames[s:s + F] for s in starts[chosen]])), tf.constant(labels[chosen]))
+                    for chosen in (support, query)]
+        bare_step = tf.function(lambda *episode, model=model: apply_episode(model, 'euclidean', C, *episode, tf.constant(0.01)))
+
+        def loop(epochs=epochs):
+            train_episodic(step, frames, starts, labels, episodes, {**config, 'max_epochs': epochs}, lambda *_: 0.5, '', hidden=True)
+
+        def bare():
+            for _ in range(epochs * episodes.updates):
+                bare_step(*constant[0], *constant[1]).numpy()
+
+        config['max_accuracy'] = epochs  # so that the number of epochs alone decides
+        if n_shot == 1:
+            print(f'two updates at n = 1: {seconds(lambda: loop(2)):.1f} s the first time, {seconds(lambda: loop(2)):.1f} s from then on')
+        compare(f'proto, n = {n_shot}: loop / bare step', loop, bare, epochs * episodes.updates * (len(support) + len(query)),
+                'patches', 0.9, rounds=3)
+
+
+if __name__ == '__main__':
+    main()
