@@ -63,7 +63,7 @@ CHECKS = {
     'num_classes_dataset': either(None, whole(2)), 'skip_missing': SWITCH,
     # representations
     'convert_id': SWITCH, 'n_machines': whole(1), 'machine_i': whole(0), 'num_processing_units': either(ALL, whole(1)),
-    'overwrite': SWITCH, 'type': one_of('time-freq', 'waveform'), 'spectrogram_type': one_of('mel', 'cqt', 'stft'),
+    'overwrite': SWITCH, 'type': one_of('time-freq', 'waveform', 'audioset'), 'spectrogram_type': one_of('mel', 'cqt', 'stft'),
     'resample_sr': whole(1000), 'resampler': one_of(*RESAMPLERS), 'hop': whole(1), 'n_fft': whole(2), 'n_mels': whole(1),
     'cqt_bins': whole(1), 'MFCC_number': whole(1),
     # input
@@ -94,6 +94,9 @@ def check(config):
     if config.get('spectrogram_type') == 'cqt' and 32.70 * 2 ** (config['cqt_bins'] / 12) > config['resample_sr'] / 2:
         raise UserError(f'cqt_bins={config["cqt_bins"]} is not valid: they reach beyond half of '
                         f'resample_sr={config["resample_sr"]}')
+    if config.get('type') in ('time-freq', 'waveform') and 'resample_sr' not in config:
+        raise UserError(f'type={config["type"]!r} is not valid in a configuration of VGGish examples: start from one of '
+                        f'spectrograms, e.g. spec')
     if config.get('machine_i', 0) >= config.get('n_machines', 1):
         raise UserError(f'machine_i={config["machine_i"]} is not valid: expected 0 to n_machines - 1 = '
                         f'{config["n_machines"] - 1}')

@@ -34,9 +34,10 @@ class Representation:
         """
         self.folder = data_folder() / relative_folder
         identifier, _, kind = self.folder.name.rpartition('__')
-        name = f'{dataset}_spec'
+        entry = 'audioset' if kind == 'audioset' else 'spec'
+        name = f'{dataset}_{entry}'
         known = name in config_file.config_preprocess
-        command = f'preprocess.py {name}' if known else f'preprocess.py spec dataset={dataset}'
+        command = f'preprocess.py {name}' if known else f'preprocess.py {entry} dataset={dataset}'
         command = f'knn_mfcc.py dataset={dataset}' if kind == 'mfcc' else command
         command += '' if identifier == dataset else f' identifier={identifier}'
         self.remedy = f'run `python {command}` first'
@@ -47,8 +48,8 @@ class Representation:
         self.refused = {}
         for errors in sorted(self.folder.glob('errors_*.tsv')):
             self.refused.update({key: reason for key, (_, reason) in read_rows(errors, 3, self.remedy).items()})
-        if expected is None and kind == 'time-freq':
-            self._compare_with_configuration(self.settings.get('configuration', name if known else 'spec'), dataset)
+        if expected is None and kind in ('time-freq', 'audioset'):
+            self._compare_with_configuration(self.settings.get('configuration', name if known else entry), dataset)
         elif expected is not None:
             self._compare(parameters(expected), 'the experiment was trained with', 'make that representation again, or train again')
         index_file = index_folder(dataset) / f'index_{dataset}_folds_all.tsv'
@@ -68,7 +69,7 @@ class Representation:
             return
         overrides = {k: v for k, v in self.settings.get('overrides', {}).items() if k in config_file.config_preprocess[name]}
         wanted = configure('config_preprocess', name, [f'dataset={dataset}'])
-        command = name if name != 'spec' else f'spec dataset={dataset}'
+        command = f'{name} dataset={dataset}' if name in ('spec', 'audioset') else name
         wanted.update(overrides)
         if data_folder() / wanted['audio_representation_folder'] == self.folder:
             self._compare(parameters(wanted), f'config_preprocess[{name!r}] asks for',
@@ -91,15 +92,19 @@ class Representation:
         return {key: label for key, label in labels.items() if key in self.paths}
 
     def open(self, key):
-        """The array of a clip, float32, memory-mapped: (T, M), or (D,) for a type with one vector per clip."""
+        """The array of a clip, float32, memory-mapped: (T, M), or (D,) for a type with one vector per clip.
+
+        Examples for VGGish (audioset) come as their frames, one after the other: example i begins at frame 96 i.
+        """
         path = data_folder() / self.paths[key]
         try:
-            return np.load(path, mmap_mode='r', allow_pickle=False)
+            array = np.load(path, mmap_mode='r', allow_pickle=False)
         except FileNotFoundError:
             raise UserError(f'{path} (id {key}) does not exist: {self.remedy.replace(" first", " again")}') from None
         except (ValueError, EOFError) as problem:
             raise UserError(f'{path} (id {key}) is damaged ({problem}): delete it and '
                             f'{self.remedy.replace(" first", " again")}') from None
+        return array.reshape(-1, array.shape[2]) if array.ndim == 3 and self.settings.get('type') == 'audioset' else array
 
     def bands(self, key):
         """M, after checking that the clip has two dimensions."""

@@ -2,6 +2,7 @@
 
 Usage:  python preprocess.py asc_spec
         python preprocess.py spec dataset=mine num_processing_units=4
+        python preprocess.py esc10_audioset
 Reads:  index/<dataset>/index_<dataset>_folds_all.tsv and the sound files.
 Writes: audio_representation/<identifier>__<type>/ under DATA_FOLDER: the arrays, config.json, index_<machine_i>.tsv,
         index.tsv, errors_<machine_i>.tsv. Files that are up to date stay, so an interrupted run continues.

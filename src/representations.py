@@ -19,6 +19,8 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from scipy import sparse
 from tqdm import tqdm
 
+import vggish_input
+import vggish_params
 from audio import read_audio
 from shared import (PROGRESS, UserError, atomic, data_folder, index_folder, locked, read_index, read_json, read_rows, write_json,
                     write_text)
@@ -31,6 +33,8 @@ PARAMETERS = {
     'cqt': ('cqt_bins',),
     'waveform': ('type', 'resample_sr', 'resampler'),
     'mfcc': ('type', 'resample_sr', 'resampler', 'MFCC_number'),
+    'audioset': ('type', 'resampler', 'SAMPLE_RATE', 'STFT_WINDOW_LENGTH_SECONDS', 'STFT_HOP_LENGTH_SECONDS', 'NUM_MEL_BINS',
+                 'MEL_MIN_HZ', 'MEL_MAX_HZ', 'LOG_OFFSET', 'EXAMPLE_WINDOW_SECONDS'),  # the constants: vggish_params.py
 }
 REMEDY = 'run preprocess.py again'
 FILES_PER_PROCESS = 16  # a process takes seconds to start; fewer files than this are quicker done without it
@@ -84,7 +88,12 @@ def mfcc_statistics(samples, sample_rate, n_mfcc):
 
 
 def compute(path, config):
-    """Representation of one sound file, float32, C-contiguous: (T, M), for waveform (samples, 1), for mfcc (D,)."""
+    """Representation of one sound file, float32, C-contiguous.
+
+    Its shape is (T, M), for waveform (samples, 1), for mfcc (D,), for audioset (examples, 96, 64).
+    """
+    if config['type'] == 'audioset':
+        return vggish_input.file_to_examples(path, config['resampler'])
     samples, rate = read_audio(path, config['resample_sr'], config['resampler'])
     with np.errstate(over='ignore', invalid='ignore'):  # the check below says it better
         array = represent(samples, rate, config)
@@ -191,7 +200,8 @@ def parameters(config):
     names = PARAMETERS[config['type']]
     if config['type'] == 'time-freq':
         names += PARAMETERS[config['spectrogram_type']]
-    return {name: config[name] for name in names}
+    values = {**vars(vggish_params), **config}
+    return {name: values[name] for name in names}
 
 
 def audio_folder(config):

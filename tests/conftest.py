@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from experiment import configure
+from representations import parameters
 from shared import read_classes, write_dataset, write_json, write_text
 
 CLASSES = ['bird', 'engine', 'rain']
@@ -60,7 +61,7 @@ def make_representation(data_folder, arrays, train, test, val=None, name='toy', 
         arrays: dictionary id -> array; ids are '0', '1', ... in order.
         train, test, val: dictionaries id -> label.
 
-    Returns the folder of the representation; its settings are those of the configuration `spec` (or `mfcc`).
+    Returns the folder of the representation; its settings are those of the configuration `spec` (or `mfcc`, `audioset`).
     """
     labels = {**train, **test, **(val or {})}
     parts = {part: [int(key) for key in ids] for part, ids in (('train', train), ('test', test), ('val', val)) if ids}
@@ -69,9 +70,10 @@ def make_representation(data_folder, arrays, train, test, val=None, name='toy', 
     assert read_classes(name) == list(classes)
     folder = data_folder / 'audio_representation' / f'{name}__{kind}'
     folder.mkdir(parents=True)
-    group, entry = ('config_knn_mfcc', 'mfcc') if kind == 'mfcc' else ('config_preprocess', 'spec')
+    group, entry = {'mfcc': ('config_knn_mfcc', 'mfcc'), 'audioset': ('config_preprocess', 'audioset')}.get(
+        kind, ('config_preprocess', 'spec'))
     settings = configure(group, entry, [f'dataset={name}'])
-    write_json(folder / 'config.json', {**settings, 'convert_id': False})
+    write_json(folder / 'config.json', {**settings, **parameters(settings), 'convert_id': False})
     for key, array in arrays.items():
         np.save(folder / f'{key}.npy', np.asarray(array, np.float32))
     write_text(folder / 'index.tsv',

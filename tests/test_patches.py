@@ -457,6 +457,6 @@ def test_bands_need_two_dimensions(folder, shape):
 
 
 def test_parameters_of_every_type_are_known():
-    for entry in config_file.config_preprocess:
-        for kind in ('time-freq', 'waveform'):
+    for entry, values in config_file.config_preprocess.items():
+        for kind in ('audioset',) if values['type'] == 'audioset' else ('time-freq', 'waveform', 'audioset'):
             assert patches.parameters({**configure('config_preprocess', entry), 'type': kind})['type'] == kind

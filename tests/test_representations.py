@@ -449,9 +449,11 @@ def test_types_have_folders_of_their_own(data_folder):
     store(settings('type=waveform'))
     mfcc = configure('config_knn_mfcc', 'mfcc', ['dataset=toy', 'num_processing_units=1'])
     store({**mfcc, 'convert_id': False, 'n_machines': 1, 'machine_i': 0})
+    store(configure('config_preprocess', 'audioset', ['dataset=toy', 'num_processing_units=1']))
     assert np.load(folder_of(data_folder) / 'a/0.npy').shape == (13, 128)
     assert np.load(folder_of(data_folder, kind='waveform') / 'a/0.npy').shape == (13230, 1)
     assert np.load(folder_of(data_folder, kind='mfcc') / 'a/0.npy').shape == (120,)
+    assert np.load(folder_of(data_folder, kind='audioset') / 'a/0.npy').shape == (1, 96, 64)
 
 
 # ---- refused files ---------------------------------------------------------------------------------------------------

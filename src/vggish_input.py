@@ -1,0 +1,68 @@
+"""From sound to the input of VGGish: examples of 96 frames x 64 log-mel bands, 0.96 s each."""
+import numpy as np
+
+import vggish_params as params
+from audio import read_audio, resample
+from mel_features import log_mel_spectrogram
+from shared import UserError
+
+
+def file_to_examples(path, resampler='kaiser_best'):
+    """Examples of a sound file of any rate, channels and format: see waveform_to_examples, audio.read_audio.
+
+    The channels of a file are averaged before the mean is rounded, those of a waveform after: of a stereo file, quiet
+    places differ by up to 0.08 from the waveform's.
+    """
+    return waveform_to_examples(*read_audio(path, None), resampler)
+
+
+def waveform_to_examples(data, sample_rate, resampler='kaiser_best'):
+    """Examples of a waveform, (examples, 96, 64) float32; at least one.
+
+    Args:
+        data: (length,) or (length, channels) floating-point samples, full scale = 1.
+        sample_rate: Hz.
+        resampler: a `res_type` of librosa.resample. 'kaiser_best' is resampy with its default filter, as published.
+
+    The samples are rounded to 16 bits, their channels averaged, less than 1 s repeated up to exactly 1 s, resampled to
+    16 kHz; frames at the end that fill no example are left out. So did the study (arXiv 1810.10274), in this order. Its
+    values were computed in float64, and so are these: float32 would be off by 0.001 beside loud tones.
+
+    Raises UserError when there are no samples, or some are not finite, or they are whole numbers.
+    """
+    data = np.asarray(data)
+    if data.ndim not in (1, 2) or data.size == 0 or not np.issubdtype(data.dtype, np.floating):
+        raise UserError(f'samples of shape {data.shape} and type {data.dtype}: expected (length,) or (length, channels), '
+                        f'floating-point, full scale = 1 (divide those of 16 bits by 32768)')
+    if not np.isfinite(data).all():
+        raise UserError(f'{np.count_nonzero(~np.isfinite(data))} samples are NaN or infinite')
+    samples = round_to_16_bits(data if data.dtype == np.float32 else data.astype(np.float64))
+    samples = samples.astype(np.float64) if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float64)
+    if len(samples) < sample_rate:
+        samples = np.resize(samples, sample_rate)
+    if sample_rate != params.SAMPLE_RATE:
+        # librosa pads the end to a full sample, which could complete an example that resampy alone would not give
+        length = len(samples) * params.SAMPLE_RATE // sample_rate
+        samples = resample(samples, sample_rate, params.SAMPLE_RATE, resampler)[:length]
+    spectrogram = log_mel_spectrogram(samples, params.SAMPLE_RATE, params.STFT_WINDOW_LENGTH_SECONDS,
+                                      params.STFT_HOP_LENGTH_SECONDS, params.NUM_MEL_BINS, params.MEL_MIN_HZ, params.MEL_MAX_HZ,
+                                      params.LOG_OFFSET)
+    whole = len(spectrogram) - len(spectrogram) % params.NUM_FRAMES
+    examples = spectrogram[:whole].reshape(-1, params.NUM_FRAMES, params.NUM_BANDS)
+    return np.ascontiguousarray(examples, dtype=np.float32)
+
+
+def round_to_16_bits(samples):
+    """Samples as they come back from a 16-bit WAV file that libsndfile has written: rounded down, clipped at full scale.
+
+    They change by less than 2^-15, which in quiet places is visible behind the logarithm: by up to 0.12. In place as far as
+    possible, for long recordings; exact in float32, because powers of two are.
+    """
+    with np.errstate(over='ignore'):  # what is far beyond full scale becomes infinite and is clipped
+        steps = samples * 2 ** 31
+    np.rint(steps, out=steps)  # libsndfile goes by 32 bits, so that a hair below 0 is not rounded down to -1
+    steps /= 2 ** 16
+    np.floor(steps, out=steps)
+    np.clip(steps, -2 ** 15, 2 ** 15 - 1, out=steps)
+    steps /= 2 ** 15
+    return steps
