@@ -24,8 +24,21 @@ def read_audio(path, sample_rate, resampler='soxr_hq'):
         resampler: a `res_type` of librosa.resample; not used when the rate is right already.
 
     Returns (samples, rate): samples float32, shape (length,), the mean over channels, full scale = 1.
-    Raises UserError when the file is missing, empty, truncated, not audio, or holds NaN or infinite samples. Silence is
-    legal audio.
+    Raises UserError as `decode`, and when samples are NaN or infinite. Silence is legal audio.
+    """
+    samples, rate = decode(path)
+    samples = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    if not np.isfinite(samples).all():
+        raise UserError(f'{np.count_nonzero(~np.isfinite(samples))} samples are NaN or infinite')
+    if sample_rate is None or rate == sample_rate:
+        return np.ascontiguousarray(samples), rate
+    return resample(samples, rate, sample_rate, resampler), sample_rate
+
+
+def decode(path):
+    """Samples of a sound file as they are, (length, channels) float32, full scale = 1, and its rate in Hz.
+
+    Raises UserError when the file is missing, empty, truncated or not audio.
     """
     path = Path(path)
     if not path.is_file():
@@ -46,19 +59,15 @@ def read_audio(path, sample_rate, resampler='soxr_hq'):
         raise UserError('the file has no samples')
     if len(samples) < (1 - TOLERANCE) * promised and promised < UNKNOWN:
         raise UserError(f'truncated: {len(samples)} of {promised} samples can be decoded')
-    samples = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if not np.isfinite(samples).all():
-        raise UserError(f'{np.count_nonzero(~np.isfinite(samples))} samples are NaN or infinite')
-    if sample_rate is None or rate == sample_rate:
-        return np.ascontiguousarray(samples), rate
-    return resample(samples, rate, sample_rate, resampler), sample_rate
+    return samples, rate
 
 
 def resample(samples, rate, new_rate, resampler):
-    """Resample (length,) float32 samples; at least one sample remains of the shortest clip."""
+    """Resample (length,) float32 samples; at least one sample remains of the shortest clip. 'soxr' is soxr_hq."""
     import librosa  # takes a second to import, and most data sets need no resampling
     if len(samples) * new_rate < rate:
         return samples[:1]
+    resampler = 'soxr_hq' if resampler == 'soxr' else resampler
     return librosa.resample(samples, orig_sr=rate, target_sr=new_rate, res_type=resampler)
 
 

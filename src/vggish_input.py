@@ -2,18 +2,14 @@
 import numpy as np
 
 import vggish_params as params
-from audio import read_audio, resample
+from audio import decode, resample
 from mel_features import log_mel_spectrogram
 from shared import UserError
 
 
 def file_to_examples(path, resampler='kaiser_best'):
-    """Examples of a sound file of any rate, channels and format: see waveform_to_examples, audio.read_audio.
-
-    The channels of a file are averaged before the mean is rounded, those of a waveform after: of a stereo file, quiet
-    places differ by up to 0.08 from the waveform's.
-    """
-    return waveform_to_examples(*read_audio(path, None), resampler)
+    """Examples of a sound file of any rate, channels and format: see waveform_to_examples, audio.decode."""
+    return waveform_to_examples(*decode(path), resampler)
 
 
 def waveform_to_examples(data, sample_rate, resampler='kaiser_best'):

@@ -279,6 +279,13 @@ def test_high_and_odd_rates(tmp_path, rate, channels):
     np.testing.assert_allclose(array[:, 5:-5, 10:40], expected[:, 5:-5, 10:40], atol=0.05)
 
 
+@pytest.mark.parametrize('subtype', ['PCM_16', 'PCM_24', 'FLOAT'])
+def test_every_channel_of_a_file_is_rounded(tmp_path, subtype):
+    samples = np.random.default_rng(0).normal(0, 0.001, (30000, 2))
+    path = write_sound(tmp_path / 'a.wav', samples, 16000, subtype=subtype)
+    np.testing.assert_array_equal(file_to_examples(path), waveform_to_examples(soundfile.read(path)[0], 16000))
+
+
 def test_broken_files_are_refused(tmp_path):
     with pytest.raises(UserError, match='does not exist'):
         file_to_examples(tmp_path / 'a.wav')
