@@ -13,6 +13,8 @@ N_SHOT = 100                                          # training clips per class
 RUNS = 1                                              # how often the experiment is repeated, each with its own draw
 SEED = 0                                              # one seed, one machine: the same draws, weights and figures
 
+VGGISH_CHECKPOINT = 'vggish_model.ckpt'               # weights of VGGish; relative to src/ (aux/download.py puts it there)
+
 # ---- preprocess.py: sound files -> audio representations -------------------------------------------------------------
 
 REPRESENTATION = {                                    # what all types have in common
@@ -42,7 +44,7 @@ SPECTROGRAM = {
 AUDIOSET = {                                          # examples for VGGish, 0.96 s each; all else is as the network was
     **REPRESENTATION,                                 # trained: vggish_params.py
     'type': 'audioset',
-    'resampler': 'kaiser_best',                       # resampy, as published; slow. 'soxr_hq' makes the examples over 20 times
+    'resampler': 'kaiser_best',                       # resampy, as published; slow. 'soxr' makes the examples over 20 times
                                                       # faster. It lets more of the two highest bands through (above 6.7 kHz):
                                                       # on ESC-10, they rise by 0.14 on average, 1.1 at most; the values of
                                                       # all others change by 0.00005 on average, 0.023 at most
@@ -157,6 +159,114 @@ config_proto = {
         'test_batch_size': 128,                       # patches
         'test_hop': 42,                               # a clip is scored on its patches at this hop; frames
         'projection': 'pca',                          # embeddings.png: 'pca' or 'tsne'
+    },
+}
+
+# ---- transfer_train.py, transfer_evaluate.py: VGGish, trained on AudioSet, fine-tuned --------------------------------
+
+config_transfer = {
+    'audioset': {
+        # which data?
+        'dataset': DATASET,
+        'fold': FOLD,
+        'audio_representation_folder': 'audio_representation/{dataset}__audioset/',
+        'gt_train': 'index/{dataset}/gt_{dataset}_fold{fold}_train.tsv',
+        'gt_val': None,                               # None: the last weights are kept; a path: the best on that part
+        'gt_test': 'index/{dataset}/gt_{dataset}_fold{fold}_test.tsv',
+        'num_classes_dataset': None,                  # None: as many as the data set's index names
+        'skip_missing': False,                        # True: go on without the clips that preprocess.py refused
+        'train_sampling': 'random',                   # 'random' or 'overlap_sampling'
+        'param_train_sampling': 1,                    # random: examples per clip and epoch; overlap_sampling: hop; examples
+
+        # learning
+        'checkpoint': VGGISH_CHECKPOINT,              # what VGGish starts from; None: random weights
+        'epochs': 200,                                # the first one trains nothing
+        'batch_size': 128,                            # examples per update
+        'learning_rate': 0.1,
+        'weight_decay': None,                         # factor of the L2 loss of the new layer's kernel; None: no such term
+        'optimizer': 'many_lr_audioset',              # 'many_lr_audioset': VGGish learns with learning_rate x 0.0001;
+                                                      # 'SGD_clip': one rate, gradients clipped to global norm 5.0
+
+        # experiment
+        'n_shot': N_SHOT,                             # a number or 'all'
+        'num_experiment_runs': RUNS,
+        'seed': SEED,
+        'resume': True,                               # continue an unfinished experiment of the same configuration
+        'keep_weights': True,                         # 289 MB per run, which transfer_evaluate.py needs. False: evaluate right
+                                                      # after training, keep the last layer and the results
+
+        # evaluation
+        'val_batch_size': 256,                        # examples
+        'test_batch_size': 32,                        # examples
+        'val_hop': 1,                                 # a clip is scored on its examples at this hop; examples
+        'test_hop': 1,
+    },
+}
+
+# ---- transfer_proto.py: prototypical networks on VGGish --------------------------------------------------------------
+
+config_transfer_proto = {
+    'audioset': {
+        # which data?
+        'dataset': DATASET,
+        'fold': FOLD,
+        'audio_representation_folder': 'audio_representation/{dataset}__audioset/',
+        'gt_train': 'index/{dataset}/gt_{dataset}_fold{fold}_train.tsv',
+        'gt_test': 'index/{dataset}/gt_{dataset}_fold{fold}_test.tsv',
+        'num_classes_dataset': None,                  # None: as many as the data set's index names
+        'skip_missing': False,                        # True: go on without the clips that preprocess.py refused
+        'train_sampling': 'overlap_sampling',         # 'overlap_sampling' or 'random'
+        'param_train_sampling': 1,                    # overlap_sampling: hop; examples. random: examples per clip, drawn once
+
+        # learning
+        'checkpoint': VGGISH_CHECKPOINT,              # what VGGish starts from; None: random weights
+        'distance': 'euclidean',                      # 'euclidean' (squared, mean over dimensions) or 'cosine'
+        'max_patches_per_class': 5,                   # query set of an update, drawn anew each time; a number or 'all'
+        'patches_per_prototype': 5,                   # support set, one example per clip at most, drawn once; or 'all'
+        'learning_rate': 0.1,
+        'optimizer': 'many_lr_audioset',              # 'many_lr_audioset' or 'SGD_clip', as in config_transfer
+        'max_epochs': None,                           # None: until max_accuracy says so
+        'max_accuracy': 200,                          # stop after more epochs than this without a new best accuracy on the
+                                                      # training clips, counted over the whole run
+
+        # experiment
+        'n_shot': N_SHOT,                             # a number or 'all'
+        'num_experiment_runs': RUNS,
+        'seed': SEED,
+        'resume': True,                               # continue an unfinished experiment of the same configuration
+        'keep_weights': False,                        # True: 289 MB per run. The results do not need them
+
+        # evaluation
+        'test_batch_size': 64,                        # examples
+        'test_hop': 1,                                # a clip is scored on its examples at this hop; examples
+        'projection': 'pca',                          # embeddings.png: 'pca' or 'tsne'
+    },
+}
+
+# ---- knn_audioset.py: nearest neighbour over VGGish embeddings -------------------------------------------------------
+
+config_knn_audioset = {
+    'audioset': {
+        # which data?
+        'dataset': DATASET,
+        'fold': FOLD,
+        'audio_representation_folder': 'audio_representation/{dataset}__audioset/',
+        'gt_train': 'index/{dataset}/gt_{dataset}_fold{fold}_train.tsv',
+        'gt_test': 'index/{dataset}/gt_{dataset}_fold{fold}_test.tsv',
+        'num_classes_dataset': None,                  # None: as many as the data set's index names
+        'skip_missing': False,                        # True: go on without the clips that preprocess.py refused
+
+        # features
+        'checkpoint': VGGISH_CHECKPOINT,              # weights of VGGish
+        'test_batch_size': 64,                        # examples that are embedded at once
+
+        # classifier
+        'metric': 'cosine',                           # 'cosine' or 'euclidean'
+
+        # experiment
+        'n_shot': N_SHOT,
+        'num_experiment_runs': 20,
+        'seed': SEED,
     },
 }
 

@@ -29,12 +29,13 @@ def main():
     import tables
     backend.set_up_device()
     task = Task.load({**mfcc, 'n_shot': 'all'})
+    features = nearest.stored_vectors(task)
     fewest = min(list(task.train.values()).count(label) for label in range(len(task.classes)))
     n_shots, experiments = [n for n in demo['n_shots'] if n <= fewest], []
     if not n_shots:
         raise UserError(f'the smallest class has {fewest} training clips: n_shots={demo["n_shots"]} needs more')
     for n_shot in n_shots:
-        experiments.append(nearest.run_baseline('knn_mfcc', {**mfcc, 'n_shot': n_shot}, task))
+        experiments.append(nearest.run_baseline('knn_mfcc', {**mfcc, 'n_shot': n_shot}, task, features))
         for number in demo['model_numbers']:
             experiments.append(train_and_evaluate(supervised, demo, n_shot, number))
         experiments.append(prototypical.train_and_evaluate(*configured('config_proto', demo, PROTO_KEYS, n_shot)))
@@ -60,7 +61,7 @@ def train_and_evaluate(supervised, demo, n_shot, model_number):
     """One supervised experiment; returns its id."""
     config, task = configured('config_sl', demo, SUPERVISED_KEYS, n_shot, f'model_number={model_number}')
     experiment = supervised.train(config, task)
-    supervised.evaluate(*find_experiment(experiment, supervised.SCRIPT), task)
+    supervised.evaluate(*find_experiment(experiment, 'sl_train'), task)
     return experiment
 
 

@@ -8,7 +8,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 import figures
 from experiment import recipe, record
-from shared import atomic, write_text
+from shared import UserError, atomic, listing, write_json, write_text
 
 
 class MeanPerClip:
@@ -34,6 +34,20 @@ class MeanPerClip:
         if not np.isfinite(scores).all():
             raise ValueError('scores are not finite')
         return scores
+
+
+def check_finite(means, keys, part, config, representation):
+    """Raise UserError, with the ids among `keys`, when the patch scores of clips are not finite.
+
+    Args:
+        means: MeanPerClip of the clips `keys`.
+        part: 'training', 'val' or 'test', for the message.
+    """
+    if means.not_finite().any():
+        ids = np.array(list(keys))[means.not_finite()]
+        raise UserError(f'the scores of {part} clips are not finite: ids {listing(ids)}. Either the training diverged (choose a '
+                        f'smaller learning_rate than {config["learning_rate"]}), or their representation is damaged '
+                        f'({representation.remedy})')
 
 
 def accuracy_interval(correct, clips):
@@ -99,14 +113,27 @@ def write_table(table, path):
         table.to_csv(temporary, sep='\t', index=False, float_format='%.6g')
 
 
-def result_row(experiment, model, run, method, config, accuracy, clips, train_seconds, test_seconds):
-    """One row of results.tsv (dictionary), see experiment.RESULT_COLUMNS."""
+def result_row(folder, run, method, config, accuracy, clips, train_seconds, test_seconds):
+    """One row of results.tsv (dictionary), see experiment.RESULT_COLUMNS; `folder` is the model's."""
     correct = round(accuracy * clips)
     low, high = accuracy_interval(correct, clips)
-    return {'date': time.strftime('%Y-%m-%d %H:%M:%S'), 'experiment': experiment, 'model': model, 'run': run, 'method': method,
+    return {'date': time.strftime('%Y-%m-%d %H:%M:%S'), 'experiment': folder.parent.name, 'model': folder.name, 'run': run,
+            'method': method,
             **{key: config[key] for key in ('dataset', 'fold', 'n_shot', 'seed')}, 'accuracy': round(accuracy, 6),
             'accuracy_low': round(low, 4), 'accuracy_high': round(high, 4), 'correct': correct, 'clips': clips,
             'train_seconds': round(train_seconds, 2), 'test_seconds': round(test_seconds, 2), 'recipe': recipe(config)}
+
+
+def keep_run_result(experiment, folder, row):
+    """Keep the result of a run that is evaluated right after its training, before it counts as finished.
+
+    Args:
+        experiment: experiment.Experiment.
+        folder: the run's model folder.
+        row: from result_row.
+    """
+    write_json(folder / 'result.json', row)
+    keep_experiment_result(experiment.folder, [*experiment.results(), row], experiment.config['overrides'])
 
 
 def keep_experiment_result(folder, rows, overrides):

@@ -27,7 +27,11 @@ ALL = 'all'
 
 # ---- what each key may be --------------------------------------------------------------------------------------------
 
-INFINITE = {'n_shot': ALL, 'patches_per_prototype': ALL, 'max_epochs': None}  # what an endless number means for these keys
+# which script trains the experiments of which entries
+SCRIPTS = {'config_sl': 'sl_train', 'config_proto': 'proto', 'config_transfer': 'transfer_train',
+           'config_transfer_proto': 'transfer_proto', 'config_knn_mfcc': 'knn_mfcc', 'config_knn_audioset': 'knn_audioset'}
+# what an endless number means for these keys
+INFINITE = {'n_shot': ALL, 'patches_per_prototype': ALL, 'max_patches_per_class': ALL, 'max_epochs': None}
 
 
 def whole(low):
@@ -55,7 +59,7 @@ TEXT = (lambda v: isinstance(v, str) and bool(v)), 'text'
 OPTIONAL_TEXT = (lambda v: v is None or (isinstance(v, str) and bool(v))), 'None or text'
 SWITCH = one_of(True, False)
 
-RESAMPLERS = ('soxr_vhq', 'soxr_hq', 'soxr_mq', 'soxr_lq', 'soxr_qq', 'kaiser_best', 'kaiser_fast', 'fft', 'polyphase')
+RESAMPLERS = ('soxr', 'soxr_vhq', 'soxr_hq', 'soxr_mq', 'soxr_lq', 'soxr_qq', 'kaiser_best', 'kaiser_fast', 'fft', 'polyphase')
 CHECKS = {
     # data
     'dataset': TEXT, 'fold': whole(0), 'identifier': TEXT, 'index_file': TEXT, 'audio_folder': OPTIONAL_TEXT,
@@ -73,7 +77,8 @@ CHECKS = {
     # learning
     'model_number': whole(0), 'load_model': OPTIONAL_TEXT, 'epochs': whole(1), 'batch_size': whole(1),
     'learning_rate': number(0, exclusive=True), 'weight_decay': either(None, number(0)),
-    'optimizer': one_of('SGD_clip'), 'metric': one_of('cosine', 'euclidean'), 'filters': whole(1),
+    'optimizer': one_of('SGD_clip', 'many_lr_audioset'), 'checkpoint': OPTIONAL_TEXT, 'keep_weights': SWITCH,
+    'metric': one_of('cosine', 'euclidean'), 'filters': whole(1),
     'distance': one_of('euclidean', 'cosine'), 'max_patches_per_class': either(ALL, whole(1)),
     'patches_per_prototype': either(ALL, whole(1)), 'max_epochs': either(None, whole(1)), 'max_accuracy': whole(0),
     # experiment
@@ -120,7 +125,7 @@ def parse_overrides(arguments, valid_keys):
         if not CHECKS[key][0](overrides[key]) and CHECKS[key][0](text):  # a data set may be called 2024
             overrides[key] = text
         # the shell completes paths relative to where the user is; everything else is relative to DATA_FOLDER
-        if key in ('audio_folder', 'load_model') and isinstance(overrides[key], str) and Path(text).expanduser().exists():
+        if key in ('audio_folder', 'load_model', 'checkpoint') and isinstance(overrides[key], str) and Path(text).expanduser().exists():
             overrides[key] = str(Path(text).expanduser().resolve())
     return overrides
 
@@ -155,6 +160,8 @@ def configure(group, name, arguments=()):
         if config['num_classes_dataset'] != len(classes):
             raise UserError(f'num_classes_dataset={config["num_classes_dataset"]}, but {config["dataset"]} has '
                             f'{len(classes)} classes: leave it None')
+    if group in SCRIPTS:
+        config['script'] = SCRIPTS[group]
     return {**config, 'configuration': name, 'overrides': overrides}
 
 
@@ -186,6 +193,19 @@ def configuration_from_command_line(doc, group, name=None):
     config = configure(group, name, arguments)
     print_overrides(config['overrides'])
     return config
+
+
+def evaluation_from_command_line(doc, script, keys):
+    """Folder, configuration and finished models of the experiment that a script is asked to evaluate.
+
+    Args:
+        doc: the script's docstring.
+        script: which script's experiments it evaluates.
+        keys: of the configuration that concern evaluation alone and can be overridden.
+    """
+    name, arguments = parse_arguments(doc, 'experiment', 'folder name below experiments/, or latest; '
+                                      f'keys to override: {", ".join(keys)}')
+    return find_experiment(name, script, arguments, keys)
 
 
 def print_overrides(overrides):
@@ -274,6 +294,10 @@ class Experiment:
             folder = self.new_model()
             yield run, folder
             self.finish_model(folder)
+
+    def results(self):
+        """Rows of results.tsv of the finished runs, where each run is evaluated right after its training (list)."""
+        return [read_json(self.folder / name / 'result.json', 'train again') for name in self.models()]
 
     def close(self):
         self._lock.close()
@@ -393,6 +417,7 @@ def recipe(config):
     """
     ignored = ('configuration', 'overrides', 'resume', 'experiment', 'num_experiment_runs', 'dataset', 'fold', 'n_shot', 'seed',
                'num_classes_dataset', 'num_processing_units', 'audio_folder', 'skip_missing', 'overwrite', 'projection',
+               'checkpoint', 'keep_weights',
                'identifier', 'index_file', 'audio_representation_folder')  # of the latter, its settings count: audio_rep
 
     def plain(values):

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 plt.rcParams['text.parse_math'] = False  # class and file names may hold dollar signs
 
@@ -97,11 +98,13 @@ def embeddings(patches, labels, prototypes, classes, config, title, path):
 
 def project(vectors, config):
     """Points (N, 2) of vectors (N, D) by PCA or t-SNE, and the names of the two axes."""
+    if np.ptp(vectors, axis=0).max() <= np.finfo(np.float32).eps * np.abs(vectors).max():  # scikit-learn would divide by 0
+        return np.zeros((len(vectors), 2)), ('all embeddings are the same', '')
     if config['projection'] == 'tsne':
         tsne = TSNE(perplexity=min(30, (len(vectors) - 1) / 3), random_state=config['seed'] % 2 ** 32)
-        return tsne.fit_transform(vectors), ('t-SNE, first dimension', 't-SNE, second dimension')
+        with threadpool_limits(1):  # its many short parallel loops wait for each other on a busy machine
+            return tsne.fit_transform(vectors), ('t-SNE, first dimension', 't-SNE, second dimension')
     pca = PCA(2, svd_solver='full')
     points = pca.fit_transform(vectors)
-    share = pca.explained_variance_ / max(vectors.var(axis=0, ddof=1).sum(), np.finfo(float).tiny)
     return points, [f'{nth} principal component ({100 * part:.0f} % of the variance)'
-                    for nth, part in zip(('first', 'second'), share)]
+                    for nth, part in zip(('first', 'second'), pca.explained_variance_ratio_)]

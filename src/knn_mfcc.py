@@ -21,7 +21,7 @@ def main():
     if refused and not config['skip_missing']:
         sys.exit(f'\n{len(refused)} sound files were refused: mend or remove them, or set skip_missing=True')
     task = Task.load(config)
-    experiment = nearest.run_baseline('knn_mfcc', config, task)
+    experiment = nearest.run_baseline('knn_mfcc', config, task, nearest.stored_vectors(task))
     print(f'results: experiments/{experiment}\nnext: python report.py dataset={config["dataset"]}')
 
 

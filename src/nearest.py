@@ -9,33 +9,48 @@ from experiment import Experiment
 from shared import write_json
 
 
-def run_baseline(name, config, task):
-    """All runs of a 1-nearest-neighbour experiment on one vector per clip; returns the experiment's id.
+def run_baseline(name, config, task, features):
+    """All runs of a 1-nearest-neighbour experiment; returns the experiment's id.
 
-    A test clip gets the class of its nearest training clip; of equally near ones that of the smaller label counts, because
-    clips are drawn class by class.
+    Each vector of a test clip votes for the class of its nearest vector of the training clips; of equally near ones that of
+    the smaller label counts, because clips are drawn class by class. The clip gets the class with most votes; of classes
+    with equally many that of the smaller label.
 
     Args:
-        name: the method's name in tables, and the script's.
-        config: with metric, n_shot, num_experiment_runs, seed, dataset, fold.
-        task: fewshot.Task of a representation with one vector (D,) per clip.
+        name: the method's name in tables.
+        config: with metric, n_shot, num_experiment_runs, seed, dataset, fold, script.
+        task: fewshot.Task.
+        features: dictionary id -> vectors (E, D) of the clip, E >= 1, for all clips of the task.
     """
-    features = {key: np.array(task.representation.open(key)) for key in [*task.train, *task.test]}
-    test, truth, rows = np.stack([features[key] for key in task.test]), list(task.test.values()), []
-    experiment = Experiment.start({**config, 'script': name, 'audio_rep': task.representation.settings, 'resume': False})
+    test, clip = stack(features, task.test)
+    truth, rows = list(task.test.values()), []
+    config = {**config, 'audio_rep': task.representation.settings, 'resume': False}
+    experiment = Experiment.start(config)
     for run, folder in experiment.remaining_runs():
         begin = time.perf_counter()
         ids, labels = task.draw(config, run, folder)
+        train, owner = stack(features, ids)
         nearest = KNeighborsClassifier(n_neighbors=1, metric=config['metric'], algorithm='brute')
-        nearest.fit(np.stack([features[key] for key in ids]), labels)
+        nearest.fit(train, np.array(labels)[owner])
         trained = time.perf_counter()
-        scores = np.zeros((len(test), len(task.classes)))
-        scores[:, nearest.classes_] = nearest.predict_proba(test)
+        votes = evaluation.MeanPerClip(len(truth), len(task.classes))
+        votes.add(np.eye(len(task.classes))[nearest.predict(test)], clip)
         write_json(folder / 'model.json', {'run': run})
         accuracy = evaluation.keep_model_result(folder, list(task.test), [task.representation.audio[key] for key in task.test],
-                                                truth, scores, task.classes)
-        rows.append(evaluation.result_row(experiment.id, folder.name, run, name, config, accuracy, len(truth),
-                                          trained - begin, time.perf_counter() - trained))
+                                                truth, votes.result(), task.classes)
+        rows.append(evaluation.result_row(folder, run, name, config, accuracy, len(truth), trained - begin,
+                                          time.perf_counter() - trained))
     evaluation.keep_experiment_result(experiment.folder, rows, config['overrides'])
     experiment.close()
     return experiment.id
+
+
+def stack(features, keys):
+    """The vectors (N, D) of clips, one below the other, and the number of the clip (N,) that each belongs to."""
+    vectors = [features[key] for key in keys]
+    return np.concatenate(vectors), np.repeat(np.arange(len(vectors)), [len(v) for v in vectors])
+
+
+def stored_vectors(task):
+    """Features of a representation with one vector (D,) per clip: dictionary id -> (1, D)."""
+    return {key: np.array(task.representation.open(key))[None] for key in [*task.train, *task.test]}

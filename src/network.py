@@ -1,42 +1,62 @@
 """The network of an experiment: built and traced once, with new weights for every run; weights on disk."""
 import functools
-import tempfile
-from pathlib import Path
+import os
+import shutil
 
 import h5py
 import numpy as np
 
 from backend import keras
 from experiment import WEIGHTS
-from shared import UserError, atomic, data_folder
+from shared import UserError, atomic, data_folder, make_folder
 
 
 class Network:
     """A model that serves all runs of an experiment, because a new one for every run would be traced anew.
 
-    Attributes: model (a Keras model).
+    Attributes: model (a Keras model), keep_weights (whether the weights of runs go to disk).
     """
 
     def __init__(self, models, config, bands):
         """Build it and say what it is; weights to start from that do not fit are refused now.
 
         Args:
-            models: models_sl or models_proto.
+            models: models_sl, models_proto, or an entry of models_transfer.
             config: the experiment's configuration.
             bands: M of the representation.
         """
         self.config, self._build = config, functools.partial(models.build, config, bands)
-        self.model = self._build()
-        self._load_weights = find_weights(config['load_model'])
+        self.model, self.keep_weights = self._build(), config.get('keep_weights', True)
+        self._load_weights = find_weights(config.get('load_model'))
         if self._load_weights:
             self._load_weights(self.model)
-        print(f'model {config["model_number"]}: {models.name(config)}, {count_parameters(self.model)} trainable parameters')
+        number = f' {config["model_number"]}' if 'model_number' in config else ''
+        print(f'model{number}: {models.name(config)}, {count_parameters(self.model)} trainable parameters')
 
     def begin(self, run):
         """Give the model the weights that run number `run` begins with, and a dropout of its own."""
         randomise(self.model, self._build, (self.config['seed'] * 100_003 + run) % 2 ** 32)
         if self._load_weights:
             self._load_weights(self.model)
+
+    def announce_disk(self, runs):
+        """Say how much disk the weights of `runs` will take, where that is much; refuse to begin without it."""
+        wanted = runs * weights_size(self.model) if self.keep_weights else 0
+        make_folder(data_folder())
+        free = shutil.disk_usage(data_folder()).free
+        if wanted > 2e8:
+            print(f'disk: the weights of {runs} run(s) will take {wanted / 1e9:.1f} GB, {free / 1e9:.1f} GB are free')
+        if wanted > free:
+            raise UserError(f'the weights of {runs} run(s) need {wanted / 1e9:.2f} GB, {data_folder()} has {free / 1e9:.2f} GB free: '
+                            f'make room, choose another DATA_FOLDER, or set keep_weights=False where the script has it')
+
+    def keep(self, folder):
+        """Write the weights into a model folder; of models whose weights are not kept, the last layer alone (head.npz)."""
+        if self.keep_weights:
+            save_weights(self.model, folder / WEIGHTS)
+            return
+        with atomic(folder / 'head.npz') as temporary:
+            np.savez(temporary, **{variable.name: variable.numpy() for variable in self.model.layers[-1].variables})
 
 
 def randomise(model, build, seed):
@@ -68,10 +88,15 @@ def find_weights(load_model):
 
 def save_weights(model, path):
     """Write the weights of a model, whole or not at all."""
-    with tempfile.TemporaryDirectory() as folder:  # a write that fails in HDF5 would crash the process when it ends
-        model.save_weights(Path(folder, WEIGHTS))
-        with atomic(path) as temporary:
-            temporary.write_bytes(Path(folder, WEIGHTS).read_bytes())
+    with atomic(path) as temporary:
+        with open(temporary, 'wb') as file:  # a disk that is full shows now: in HDF5 it would crash the process when it ends
+            os.posix_fallocate(file.fileno(), 0, weights_size(model))
+        model.save_weights(temporary)
+
+
+def weights_size(model):
+    """Bytes that save_weights may write; float32, and some for names."""
+    return 4 * model.count_params() + 4096 * len(model.variables) + 65536
 
 
 def load_weights(model, path):
@@ -94,4 +119,4 @@ def load_weights(model, path):
             state.assign(value)
     except (ValueError, OSError, KeyError) as problem:
         raise UserError(f'{path} does not fit the model: it is damaged, or was trained with another model_number, '
-                        f'num_classes_dataset, n_frames or n_mels ({str(problem).splitlines()[0]})') from None
+                        f'filters, num_classes_dataset, n_frames or n_mels ({str(problem).splitlines()[0]})') from None

@@ -181,6 +181,11 @@ class Clips:
             self.frames[offset:offset + length] = prepare(array, config, mean, std)
 
 
+def grid(config):
+    """Frames between the places where a patch may begin, which is the unit of hops: 1, or an example of VGGish."""
+    return config.get('grid', 1)
+
+
 def sample_patches(clips, config, rng):
     """The patches of one training epoch in random order: start frames (N,) and clip numbers (N,), int64.
 
@@ -188,7 +193,8 @@ def sample_patches(clips, config, rng):
     """
     if config['train_sampling'] == 'random':
         clip = np.repeat(np.arange(len(clips.lengths)), config['param_train_sampling'])
-        starts = clips.offsets[clip] + rng.integers(0, (clips.lengths - config['n_frames'] + 1)[clip])
+        places = (clips.lengths - config['n_frames']) // grid(config) + 1
+        starts = clips.offsets[clip] + grid(config) * rng.integers(0, places[clip])
     else:
         starts, clip = all_patches(clips, config, config['param_train_sampling'])
     order = rng.permutation(len(clip))
@@ -197,7 +203,7 @@ def sample_patches(clips, config, rng):
 
 def all_patches(clips, config, hop):
     """All patches of the clips at a hop, in order: start frames (N,) and clip numbers (N,), int64."""
-    grids = [np.arange(0, n - config['n_frames'] + 1, hop) for n in clips.lengths]
+    grids = [np.arange(0, n - config['n_frames'] + 1, hop * grid(config)) for n in clips.lengths]
     clip = np.repeat(np.arange(len(grids)), [len(grid) for grid in grids])
     return clips.offsets[clip] + np.concatenate(grids), clip
 
@@ -213,7 +219,7 @@ def patch_batches(representation, keys, config, hop, batch_size, mean=None, std=
         array = representation.open(key)
         bands = array.shape[1:] if bands is None else bands
         check_bands(representation, key, array, bands)
-        starts = np.arange(0, padded_length(len(array), n_frames) - n_frames + 1, hop)
+        starts = np.arange(0, padded_length(len(array), n_frames) - n_frames + 1, hop * grid(config))
         while len(starts):
             now, starts = starts[:room], starts[room:]
             frames = prepare(array[now[0]:now[-1] + n_frames], config, mean, std)

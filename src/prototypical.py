@@ -7,50 +7,51 @@ from tqdm import tqdm
 import evaluation
 import figures
 import models_proto
+import models_transfer
 from backend import tf
-from experiment import WEIGHTS, Experiment, Log
+from experiment import Experiment, Log
 from fewshot import Episodes
-from network import Network, save_weights
+from network import Network
 from patches import Clips, ahead, all_patches, patch_batches, sample_patches
-from shared import PROGRESS, UserError, atomic, listing, read_json, write_json
+from shared import PROGRESS, atomic, write_json
 from training import log_learn_values, make_episode_step, make_scorer, train_episodic
 
-SCRIPT = 'proto'  # whose experiments these are
+MODELS = {'proto': models_proto, 'transfer_proto': models_transfer.EMBEDDING}  # by the script whose experiments they are
 
 
 def train_and_evaluate(config, task):
     """All runs of an experiment, or those that an interrupted one still lacks; returns the experiment's id.
 
     Args:
-        config: from experiment.configure('config_proto', ...).
+        config: from experiment.configure; with 'script', a key of MODELS.
         task: fewshot.Task of that configuration, with training and test part.
     """
-    network = Network(models_proto, config, task.representation.bands(next(iter(task.train))))
-    step, embed = make_episode_step(network.model, config['distance'], len(task.classes)), make_scorer(network.model)
-    experiment = Experiment.start({**config, 'script': SCRIPT, 'audio_rep': task.representation.settings})
+    models = MODELS[config['script']]
+    network = Network(models, config, task.representation.bands(next(iter(task.train))))
+    step = make_episode_step(network.model, config['distance'], len(task.classes), config['optimizer'])
+    embed = make_scorer(network.model)
+    config = {**config, 'audio_rep': task.representation.settings}
+    experiment = Experiment.start(config)
     print(f'experiment: {experiment.folder}')
-    rows = [read_json(experiment.folder / name / 'model.json', 'train again')['result'] for name in experiment.models()]
+    network.announce_disk(config['num_experiment_runs'] - len(experiment.models()))
     for run, folder in experiment.remaining_runs():
         network.begin(run)
-        prototypes, statistics, about = train_run(network.model, step, embed, config, task, run, folder)
+        prototypes, about = train_run(network, step, embed, config, task, run, folder)
         begin = time.perf_counter()
-        accuracy = evaluate(embed, prototypes, statistics, config, task, folder)
-        rows.append(evaluation.result_row(experiment.id, folder.name, run, models_proto.name(config), config, accuracy,
-                                          len(task.test), about['train_seconds'], time.perf_counter() - begin))
-        write_json(folder / 'model.json', {'run': run, 'normalize_mean': statistics[0], 'normalize_std': statistics[1],
-                                           **about, 'result': rows[-1]})
-        evaluation.keep_experiment_result(experiment.folder, rows, config['overrides'])
+        accuracy = evaluate(embed, prototypes, about, config, task, folder)
+        evaluation.keep_run_result(experiment, folder, evaluation.result_row(
+            folder, run, models.name(config), config, accuracy, len(task.test), about['train_seconds'], time.perf_counter() - begin))
     experiment.close()
     return experiment.id
 
 
-def train_run(model, step, embed, config, task, run, folder):
-    """Train one run; returns its prototypes (C, D), the statistics of the input, and counts for model.json.
+def train_run(network, step, embed, config, task, run, folder):
+    """Train one run; returns its prototypes (C, D) and the content of model.json.
 
-    Writes train_ids.tsv, support.tsv, train_log.tsv, epoch_accuracies.tsv, weights, prototypes and the latent files of the
-    training clips.
+    Writes train_ids.tsv, support.tsv, train_log.tsv, epoch_accuracies.tsv, weights, model.json, prototypes.npz and the
+    latent files of the training clips.
     """
-    begin = time.perf_counter()
+    model, begin = network.model, time.perf_counter()
     ids, labels = task.draw(config, run, folder)
     labels, statistics = np.array(labels), task.statistics(config, ids)
     clips = Clips(task.representation, ids, config, *statistics)
@@ -72,7 +73,8 @@ def train_run(model, step, embed, config, task, run, folder):
 
     def after_epoch(epoch, rows, seconds):
         prototypes, embeddings = latents()
-        accuracy = float(np.mean(score(embeddings, scored_clip, prototypes, len(ids), config).argmax(axis=1) == labels))
+        scores = score(embeddings, scored_clip, prototypes, ids, 'training', config, task)
+        accuracy = float(np.mean(scores.argmax(axis=1) == labels))
         log.add_all(((epoch - 1) * len(rows) + i, epoch, *map(float, row)) for i, row in enumerate(rows, 1))
         accuracies.add(epoch, accuracy, seconds)
         return accuracy
@@ -80,11 +82,13 @@ def train_run(model, step, embed, config, task, run, folder):
     rule = train_episodic(step, frames, starts, labels[clip], episodes, config, after_epoch,
                           f'run {run + 1} of {config["num_experiment_runs"]}')
     prototypes, embeddings = latents()
-    save_weights(model, folder / WEIGHTS)
+    network.keep(folder)
     keep_arrays(folder / 'prototypes.npz', prototypes)
     keep_latents(folder, 'train_set', embeddings, ids, labels, scored_clip, task.classes)
-    return prototypes, statistics, {'epochs': rule.epoch, 'updates': rule.epoch * episodes.updates, 'best_accuracy': rule.best,
-                                    'train_seconds': time.perf_counter() - begin}
+    about = {'run': run, 'normalize_mean': statistics[0], 'normalize_std': statistics[1], 'epochs': rule.epoch,
+             'updates': rule.epoch * episodes.updates, 'best_accuracy': rule.best, 'train_seconds': time.perf_counter() - begin}
+    write_json(folder / 'model.json', about)
+    return prototypes, about
 
 
 def embed_all(embed, frames, starts, config):
@@ -93,39 +97,38 @@ def embed_all(embed, frames, starts, config):
     return tf.concat([embed(frames, starts[i:i + size]) for i in range(0, len(starts), size)], 0)
 
 
-def score(embeddings, clip, prototypes, num_clips, config):
+def score(embeddings, clip, prototypes, keys, part, config, task):
     """Mean log-probabilities (S, C) of clips over their patches.
 
     Args:
         embeddings, clip: (N, D) and the clip numbers (N,) of the patches.
         prototypes: (C, D).
+        keys, part: ids of the S clips, and of which part they are, for messages.
     """
-    means = evaluation.MeanPerClip(num_clips, len(prototypes))
+    means = evaluation.MeanPerClip(len(keys), len(prototypes))
     means.add(models_proto.log_probabilities(embeddings, prototypes, config['distance']).numpy(), clip)
+    evaluation.check_finite(means, keys, part, config, task.representation)
     return means.result()
 
 
-def evaluate(embed, prototypes, statistics, config, task, folder):
+def evaluate(embed, prototypes, about, config, task, folder):
     """Score the test clips on their patches at test_hop; returns the accuracy.
 
     Writes the files of evaluation.keep_model_result, the latent files of the test clips and embeddings.png.
     """
     keys, truth, embeddings, clip = list(task.test), np.array(list(task.test.values())), [], []
-    batches = patch_batches(task.representation, keys, config, config['test_hop'], config['test_batch_size'], *statistics)
+    batches = patch_batches(task.representation, keys, config, config['test_hop'], config['test_batch_size'],
+                            about['normalize_mean'], about['normalize_std'])
     with tqdm(total=len(keys), desc='test part', unit='clip', **PROGRESS) as bar:
         for frames, starts, clip_of_patch in ahead(batches):
             embeddings.append(embed(frames, starts))
             clip.append(clip_of_patch)
             bar.update(int(clip_of_patch[-1]) + 1 - bar.n)
     embeddings, clip = tf.concat(embeddings, 0), np.concatenate(clip)
-    wrong = np.unique(clip[~np.isfinite(embeddings.numpy()).all(axis=1)])
-    if len(wrong):
-        raise UserError(f'the embeddings of test clips are not finite: ids {listing(np.array(keys)[wrong])}. Either the training '
-                        f'diverged (choose a smaller learning_rate than {config["learning_rate"]}), or their representation is '
-                        f'damaged ({task.representation.remedy})')
+    scores = score(embeddings, clip, prototypes, keys, 'test', config, task)
     keep_latents(folder, 'test_set', embeddings, keys, truth, clip, task.classes)
     accuracy = evaluation.keep_model_result(folder, keys, [task.representation.audio[key] for key in keys], truth,
-                                            score(embeddings, clip, prototypes, len(keys), config), task.classes)
+                                            scores, task.classes)
     with atomic(folder / 'embeddings.png') as temporary:
         figures.embeddings(embeddings.numpy(), truth[clip], prototypes.numpy(), task.classes, config,
                            f'{len(clip)} test patches and the prototypes, accuracy {accuracy:.3f}', temporary)

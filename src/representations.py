@@ -161,13 +161,18 @@ def make_one(audio, target, config):
         if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         return f'{type(problem).__name__}: {problem}'
+    keep_array(target, array, modified)
+    return None
+
+
+def keep_array(target, array, modified):
+    """Store an array that was made from a file with this time of modification, ns; is_up_to_date compares it."""
     with atomic(target) as temporary:
         try:
             np.save(temporary, array)
         except OSError as problem:  # of a full disk NumPy only says how much it wrote
             raise OSError(problem.errno or errno.ENOSPC, problem.strerror or str(problem), str(target)) from None
         os.utime(temporary, ns=(modified, modified))
-    return None
 
 
 def make_all(clips, config, processes):

@@ -6,17 +6,14 @@ Reads:  experiments/<experiment>/ (sl_train.py), audio_representation/<dataset>_
 Writes: in each model folder test.result, test_predictions.tsv, confusion_matrix.tsv / .png, class_report.tsv; in the
         experiment folder experiment.result; a row per run in experiments/results.tsv.
 """
-from experiment import find_experiment, parse_arguments
+from experiment import evaluation_from_command_line
 from fewshot import Task
 from shared import run_script
 
-EVALUATION_KEYS = ('gt_test', 'test_hop', 'test_batch_size', 'skip_missing')
-
 
 def main():
-    name, arguments = parse_arguments(__doc__, 'experiment', 'folder name below experiments/, or latest; '
-                                      f'keys to override: {", ".join(EVALUATION_KEYS)}')
-    folder, config, models = find_experiment(name, 'sl_train', arguments, EVALUATION_KEYS)
+    folder, config, models = evaluation_from_command_line(__doc__, 'sl_train', ('gt_test', 'test_hop', 'test_batch_size',
+                                                                                'skip_missing'))
     task = Task.load(config, wanted=('test',), expected=config['audio_rep'])
     import backend  # after the checks, because TensorFlow takes seconds to start
     import supervised

@@ -7,35 +7,45 @@ from tqdm import tqdm
 
 import evaluation
 import models_sl
+import models_transfer
 from experiment import WEIGHTS, Experiment, Log
-from network import Network, load_weights, save_weights
+from network import Network, load_weights
 from patches import Clips, ahead, patch_batches, sample_patches
-from shared import PROGRESS, UserError, listing, read_json, write_json
+from shared import PROGRESS, read_json, write_json
 from training import log_learn_values, make_scorer, make_train_step, train_supervised
 
-SCRIPT = 'sl_train'  # whose experiments these are
+MODELS = {'sl_train': models_sl, 'transfer_train': models_transfer.CLASSIFIER}  # by the script whose experiments they are
 
 
 def train(config, task):
     """Train all runs of an experiment, or those that an interrupted one still lacks; returns the experiment's id.
 
+    With keep_weights=False each run is evaluated at once, and its results and its last layer are all that is kept.
+
     Args:
-        config: from experiment.configure('config_sl', ...).
+        config: from experiment.configure; with 'script', a key of MODELS.
         task: fewshot.Task of that configuration.
     """
-    network = Network(models_sl, config, task.representation.bands(next(iter(task.train))))
-    step, score = make_train_step(network.model, config['weight_decay']), make_scorer(network.model)
-    experiment = Experiment.start({**config, 'script': SCRIPT, 'audio_rep': task.representation.settings})
+    models = MODELS[config['script']]
+    network = Network(models, config, task.representation.bands(next(iter(task.train))))
+    step, score = make_train_step(network.model, config['weight_decay'], config['optimizer']), make_scorer(network.model)
+    config = {**config, 'audio_rep': task.representation.settings}
+    experiment = Experiment.start(config)
     print(f'experiment: {experiment.folder}')
+    network.announce_disk(config['num_experiment_runs'] - len(experiment.models()))
     for run, folder in experiment.remaining_runs():
         network.begin(run)
-        train_run(network.model, step, score, config, task, run, folder)
+        train_run(network, step, score, config, task, run, folder)
+        if not network.keep_weights:
+            row = evaluate_model(score, folder, models.name(config), config, task)
+            evaluation.keep_run_result(experiment, folder, row)
     experiment.close()
     return experiment.id
 
 
-def train_run(model, step, score, config, task, run, folder):
+def train_run(network, step, score, config, task, run, folder):
     """Train one run and leave its folder complete: train_ids.tsv, train_log.tsv, weights, model.json."""
+    model = network.model
     begin = time.perf_counter()
     ids, labels = task.draw(config, run, folder)
     statistics = task.statistics(config, ids)
@@ -55,7 +65,7 @@ def train_run(model, step, score, config, task, run, folder):
     train_supervised(step, clips, labels, lambda: sample_patches(clips, config, rng), config, after_epoch,
                      f'run {run + 1} of {config["num_experiment_runs"]}')
     best.restore()
-    save_weights(model, folder / WEIGHTS)
+    network.keep(folder)
     write_json(folder / 'model.json', {'run': run, 'normalize_mean': statistics[0], 'normalize_std': statistics[1],
                                        'train_seconds': time.perf_counter() - begin})
 
@@ -95,35 +105,35 @@ def score_clips(score, task, labels, config, part, statistics, bar=None):
         costs.append(-log_probabilities[np.arange(len(clip)), truth[clip]])
         if bar is not None:
             bar.update(int(clip[-1]) + 1 - bar.n)
-    if means.not_finite().any():
-        ids = np.array(list(labels))[means.not_finite()]
-        raise UserError(f'the scores of {part} clips are not finite: ids {listing(ids)}. Either the training diverged (choose a '
-                        f'smaller learning_rate than {config["learning_rate"]}), or their representation is damaged '
-                        f'({task.representation.remedy})')
+    evaluation.check_finite(means, labels, part, config, task.representation)
     return means.result(), float(np.concatenate(costs).mean())
 
 
-def evaluate(folder, config, models, task):
+def evaluate(folder, config, model_names, task):
     """Score all finished models of an experiment on its test part; returns the accuracies (list).
 
     Writes the files of evaluation.keep_model_result into each model folder, experiment.result, and rows of results.tsv.
 
     Args:
-        folder, config, models: from experiment.find_experiment.
+        folder, config, model_names: from experiment.find_experiment.
         task: fewshot.Task with the test part.
     """
-    keys, rows = list(task.test), []
-    model = models_sl.build(config, task.representation.bands(keys[0]))
-    name, score = models_sl.name(config), make_scorer(model)
-    for number, model_name in enumerate(models, 1):
-        about = read_json(folder / model_name / 'model.json', 'train again')
-        load_weights(model, folder / model_name / WEIGHTS)
-        begin = time.perf_counter()
-        with tqdm(total=len(keys), desc=f'model {number} of {len(models)}', unit='clip', **PROGRESS) as bar:
-            statistics = about['normalize_mean'], about['normalize_std']
-            scores, _ = score_clips(score, task, task.test, config, 'test', statistics, bar)
-        accuracy = evaluation.keep_model_result(folder / model_name, keys, [task.representation.audio[key] for key in keys],
-                                                list(task.test.values()), scores, task.classes)
-        rows.append(evaluation.result_row(folder.name, model_name, about['run'], name, config, accuracy, len(keys),
-                                          about['train_seconds'], time.perf_counter() - begin))
+    rows, models = [], MODELS[config['script']]
+    model = models.build(config, task.representation.bands(next(iter(task.test))))
+    score = make_scorer(model)
+    for name in model_names:
+        load_weights(model, folder / name / WEIGHTS)
+        rows.append(evaluate_model(score, folder / name, models.name(config), config, task))
     return evaluation.keep_experiment_result(folder, rows, config['overrides'])
+
+
+def evaluate_model(score, folder, method, config, task):
+    """Score one model, whose weights `score` uses, on the test part; returns its row of results.tsv."""
+    about, keys, begin = read_json(folder / 'model.json', 'train again'), list(task.test), time.perf_counter()
+    with tqdm(total=len(keys), desc=f'model of run {about["run"] + 1}', unit='clip', **PROGRESS) as bar:
+        statistics = about['normalize_mean'], about['normalize_std']
+        scores, _ = score_clips(score, task, task.test, config, 'test', statistics, bar)
+    accuracy = evaluation.keep_model_result(folder, keys, [task.representation.audio[key] for key in keys],
+                                            list(task.test.values()), scores, task.classes)
+    return evaluation.result_row(folder, about['run'], method, config, accuracy, len(keys), about['train_seconds'],
+                                 time.perf_counter() - begin)

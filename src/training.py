@@ -9,6 +9,7 @@ from backend import tf
 from shared import PROGRESS, UserError
 
 CLIP_NORM = 5.0
+PRETRAINED_FACTOR = 0.0001  # of the learning rate, for pre-trained layers under 'many_lr_audioset'
 
 
 def cut_patches(frames, starts, n_frames):
@@ -21,11 +22,10 @@ def frames_spec(model):
     return tf.TensorSpec((None, model.input_shape[2]), tf.float32)
 
 
-def apply_step(model, weight_decay, patches, labels, learning_rate):
+def apply_step(model, weight_decay, patches, labels, learning_rate, optimizer='SGD_clip'):
     """One update of the model on patches (N, F, M) with labels (N,); returns the cost before it. To be compiled.
 
-    Cost: mean softmax cross-entropy + weight_decay x sum of half the squared norm of each kernel. Gradients are clipped to
-    global norm 5.0; plain SGD.
+    Cost: mean softmax cross-entropy + weight_decay x sum of half the squared norm of each kernel. Optimizers: see descend.
     """
     variables = model.trainable_variables
     with tf.GradientTape() as tape:
@@ -33,32 +33,45 @@ def apply_step(model, weight_decay, patches, labels, learning_rate):
         cost = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
         if weight_decay is not None:
             cost += weight_decay * tf.add_n([tf.nn.l2_loss(v.value) for v in variables if v.name == 'kernel'])
-    descend(variables, tape.gradient(cost, variables), learning_rate)
+    descend(model, optimizer, tape.gradient(cost, variables), learning_rate)
     return cost
 
 
-def descend(variables, gradients, learning_rate):
-    """Plain SGD with gradients clipped to their global norm. To be compiled."""
-    gradients, _ = tf.clip_by_global_norm(gradients, CLIP_NORM)
+def descend(model, optimizer, gradients, learning_rate):
+    """One step of plain SGD on all trainable variables of the model. To be compiled.
+
+    'SGD_clip': gradients are clipped to global norm 5.0. 'many_lr_audioset': the layer named vggish learns with the learning
+    rate x 0.0001, nothing is clipped.
+    """
+    variables = model.trainable_variables
+    if optimizer == 'SGD_clip':
+        gradients, _ = tf.clip_by_global_norm(gradients, CLIP_NORM)
+        for variable, gradient in zip(variables, gradients):
+            variable.assign_sub(learning_rate * gradient)
+        return
+    pretrained = {id(variable) for variable in model.get_layer('vggish').trainable_variables}
     for variable, gradient in zip(variables, gradients):
-        variable.assign_sub(learning_rate * gradient)
+        rate = learning_rate * (PRETRAINED_FACTOR if id(variable) in pretrained else 1.0)
+        # 288 MB of variables: in place, without a product of their size in between
+        tf.raw_ops.ResourceApplyGradientDescent(var=variable.value.handle, alpha=rate, delta=gradient)
 
 
-def make_train_step(model, weight_decay):
+def make_train_step(model, weight_decay, optimizer='SGD_clip'):
     """A compiled step(frames, starts, labels, learning_rate) -> cost: apply_step on patches cut on the device."""
     # the batch size stays open, so that the last, smaller batch of an epoch does not trace and compile a second time
     @tf.function(input_signature=[frames_spec(model), tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.int64),
                                   tf.TensorSpec((), tf.float32)])
     def step(frames, starts, labels, learning_rate):
-        return apply_step(model, weight_decay, cut_patches(frames, starts, model.input_shape[1]), labels, learning_rate)
+        patches = cut_patches(frames, starts, model.input_shape[1])
+        return apply_step(model, weight_decay, patches, labels, learning_rate, optimizer)
     return step
 
 
-def apply_episode(model, distance, num_classes, support, support_labels, query, labels, learning_rate):
+def apply_episode(model, distance, num_classes, support, support_labels, query, labels, learning_rate, optimizer='SGD_clip'):
     """One update of an embedding network on an episode; returns its figures before it, (3 or 5,) float32. To be compiled.
 
     Support and query pass the network one after the other, each normalised by its own batch statistics; both move the
-    moving averages. Cost: mean cross-entropy of the query patches' classes. Gradients are clipped to global norm 5.0; plain SGD.
+    moving averages. Cost: mean cross-entropy of the query patches' classes. Optimizers: see descend.
 
     Args:
         distance: 'euclidean' or 'cosine'.
@@ -75,7 +88,7 @@ def apply_episode(model, distance, num_classes, support, support_labels, query, 
     between = tf.reduce_mean(models_proto.distances(prototypes, prototypes, distance))
     accuracy = tf.reduce_mean(tf.cast(tf.argmax(log_probabilities, -1) == labels, tf.float32))
     figures = tf.stack([cost, between, accuracy, *log_learn_values(model).values()])
-    descend(variables, tape.gradient(cost, variables), learning_rate)
+    descend(model, optimizer, tape.gradient(cost, variables), learning_rate)
     return figures
 
 
@@ -85,14 +98,14 @@ def log_learn_values(model):
     return {'alpha': layer.alpha, 'beta': layer.beta} if layer else {}
 
 
-def make_episode_step(model, distance, num_classes):
+def make_episode_step(model, distance, num_classes, optimizer='SGD_clip'):
     """A compiled step(frames, support starts, labels, query starts, labels, learning rate): apply_episode on patches cut there."""
     places = [tf.TensorSpec((None,), tf.int64)] * 2
 
     @tf.function(input_signature=[frames_spec(model), *places, *places, tf.TensorSpec((), tf.float32)])
     def step(frames, support, support_labels, query, labels, learning_rate):
         support, query = (cut_patches(frames, starts, model.input_shape[1]) for starts in (support, query))
-        return apply_episode(model, distance, num_classes, support, support_labels, query, labels, learning_rate)
+        return apply_episode(model, distance, num_classes, support, support_labels, query, labels, learning_rate, optimizer)
     return step
 
 

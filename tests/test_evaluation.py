@@ -163,7 +163,7 @@ def test_names_that_look_like_formulas(tmp_path):
 def test_experiment_result(data_folder, capsys):
     folder = experiments_folder() / 'fold_0_1'
     config = configure_toy(data_folder, 'seed=3', n_shot=5)
-    rows = [result_row('fold_0_1', f'm{run}', run, 'VGG', config, accuracy, 10, 1.234, 5.678)
+    rows = [result_row(folder / f'm{run}', run, 'VGG', config, accuracy, 10, 1.234, 5.678)
             for run, accuracy in enumerate((0.4, 0.5, 0.6))]
     assert list(rows[0]) == RESULT_COLUMNS
     expected = {'correct': 5, 'clips': 10, 'accuracy': 0.5, 'accuracy_low': 0.2366, 'accuracy_high': 0.7634,
@@ -188,11 +188,17 @@ def configure_toy(data_folder, *overrides, n_shot=2):
     return configure('config_knn_mfcc', 'mfcc', ['dataset=toy', f'n_shot={n_shot}', 'num_experiment_runs=2', *overrides])
 
 
+def run_baseline(config):
+    """knn_mfcc on stored features; returns the experiment's id."""
+    task = Task.load(config)
+    return nearest.run_baseline('knn_mfcc', config, task, nearest.stored_vectors(task))
+
+
 @pytest.mark.parametrize('metric', ['cosine', 'euclidean'])
 @pytest.mark.parametrize('n_shot', [1, 3, 'all'])
 def test_features_that_are_the_labels_give_accuracy_1(data_folder, metric, n_shot):
     config = configure_toy(data_folder, f'metric={metric}', n_shot=n_shot)
-    experiment = nearest.run_baseline('knn_mfcc', config, Task.load(config))
+    experiment = run_baseline(config)
     results = read_results()
     assert results['accuracy'].tolist() == [1, 1] and results['experiment'].tolist() == [experiment] * 2
     assert results['correct'].tolist() == results['clips'].tolist() == [3, 3]
@@ -202,14 +208,14 @@ def test_features_that_are_the_wrong_labels_give_accuracy_0(data_folder):
     config = configure_toy(data_folder)
     for key in range(9, 12):  # test clips
         np.save(data_folder / f'audio_representation/toy__mfcc/{key}.npy', np.eye(3, dtype=np.float32)[(key + 1) % 3])
-    nearest.run_baseline('knn_mfcc', config, Task.load(config))
+    run_baseline(config)
     assert read_results()['accuracy'].tolist() == [0, 0]
 
 
 def test_nearest_neighbour_keeps_its_clips_and_scores(data_folder):
     config = configure_toy(data_folder)
     task = Task.load(config)
-    folder = experiments_folder() / nearest.run_baseline('knn_mfcc', config, task)
+    folder = experiments_folder() / run_baseline(config)
     models = (folder / 'models.list').read_text().split()
     assert len(models) == 2
     for model in models:
@@ -231,7 +237,22 @@ def test_metrics_differ(data_folder):
         np.save(features / f'{key}.npy', np.float32([2, 0, 0]))
     predicted = {}
     for metric in ('cosine', 'euclidean'):
-        folder = experiments_folder() / nearest.run_baseline('knn_mfcc', {**config, 'metric': metric}, Task.load(config))
+        folder = experiments_folder() / run_baseline({**config, 'metric': metric})
         table = pd.read_csv(next(folder.glob('model_*')) / 'test_predictions.tsv', sep='\t')
         predicted[metric] = set(table['predicted'])
     assert predicted == {'cosine': {'bird'}, 'euclidean': {'engine'}}
+
+
+@pytest.mark.parametrize('votes,winner', [('aab', 'bird'), ('abb', 'engine'), ('ab', 'bird'), ('ba', 'bird'), ('cb', 'engine'),
+                                          ('abc', 'bird'), ('bcbc', 'engine'), ('c', 'rain')])
+def test_the_vectors_of_a_clip_vote(data_folder, votes, winner):
+    """Of equally many votes the smaller label wins."""
+    config = configure_toy(data_folder, n_shot=3)
+    task = Task.load(config)
+    features = {key: np.repeat(np.eye(3)[[label]], 1 + int(key) % 2, axis=0) for key, label in task.train.items()}
+    features.update((key, np.eye(3)[['abc'.index(vote) for vote in votes]]) for key in task.test)
+    folder = experiments_folder() / nearest.run_baseline('knn_audioset', config, task, features)
+    table = pd.read_csv(next(folder.glob('model_*')) / 'test_predictions.tsv', sep='\t')
+    assert set(table['predicted']) == {winner}
+    shares = [votes.count(letter) / len(votes) for letter in 'abc']
+    np.testing.assert_allclose(table.loc[0, [f'score: {name}' for name in CLASSES]].astype(float), shares, atol=1e-5)

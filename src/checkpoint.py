@@ -1,0 +1,48 @@
+"""Which VGGish an experiment starts from: its checkpoint file, checked before TensorFlow starts, and its kind of input."""
+import hashlib
+from pathlib import Path
+
+import vggish_params
+from shared import UserError
+
+ADDRESS = 'https://storage.googleapis.com/audioset/vggish_model.ckpt'
+SIZE = 291108469  # bytes
+SHA256 = '0962b1914e3e053922d957c45bc84a78c985765641dc6bceeeb3a7d8dfecfdf6'
+REMEDY = f'The published one is at {ADDRESS} ({SIZE} bytes, sha256 {SHA256}); fetch it with: python aux/download.py vggish'
+
+# VGGish takes whole examples as they are stored: log-mel, cut without overlap
+EXAMPLES = {'n_frames': vggish_params.NUM_FRAMES, 'grid': vggish_params.NUM_FRAMES, 'pre_processing': None, 'normalize': None,
+            'pad_short': 'repeat-pad'}
+
+
+def configuration(config):
+    """The configuration with what follows from using VGGish: its input, and the digest of the checkpoint that is meant."""
+    return {**config, **EXAMPLES, 'checkpoint_sha256': config['checkpoint'] and digest(path_of(config))}
+
+
+def path_of(config):
+    """Path of the checkpoint that config['checkpoint'] names, relative to this folder or absolute.
+
+    In TensorFlow's V1 format it is one file; in V2 it is what the files .index and .data-* have in common.
+    """
+    path = Path(__file__).resolve().parent / config['checkpoint']
+    if not files_of(path):
+        raise UserError(f'the VGGish checkpoint {path} does not exist. {REMEDY}')
+    return path
+
+
+def files_of(path):
+    """The files of a checkpoint (list of Path)."""
+    if path.is_file():
+        return [path]
+    return sorted(path.parent.glob(path.name + '.*')) if path.with_name(path.name + '.index').is_file() else []
+
+
+def digest(path):
+    """sha256 of a checkpoint's files (hexadecimal)."""
+    found = hashlib.sha256()
+    for file in files_of(path):
+        with open(file, 'rb') as content:
+            while block := content.read(1 << 20):
+                found.update(block)
+    return found.hexdigest()
