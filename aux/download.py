@@ -34,6 +34,8 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'src'))
+import checkpoint
+import config_file
 from shared import PROGRESS, UserError, data_folder, listing, run_script
 
 CHUNK = 2 ** 17  # of a transfer, the most that is lost when it breaks off; bytes
@@ -116,9 +118,8 @@ ESC50 = Source(
     {'meta/esc50.csv': 1, 'audio/*.wav': 2000})
 VGGISH = Source(
     'VGGish checkpoint', 'Apache License 2.0, as the VGGish code that it was published with',
-    [File('https://storage.googleapis.com/audioset/vggish_model.ckpt', 291108469,
-          'sha256:0962b1914e3e053922d957c45bc84a78c985765641dc6bceeeb3a7d8dfecfdf6')],
-    291_108_469, 0, ROOT / 'src' / 'vggish_model.ckpt', 'cd src && python vggish_smoke_test.py')
+    [File(checkpoint.ADDRESS, checkpoint.SIZE, f'sha256:{checkpoint.SHA256}')],
+    checkpoint.SIZE, 0, ROOT / 'src' / config_file.VGGISH_CHECKPOINT, 'cd src && python vggish_smoke_test.py')
 
 SOURCES = {
     'us8k': US8K,
@@ -404,7 +405,7 @@ def main():
     if download_folder(target).exists():
         print(f'{download_folder(target)}: the archives; remove them when you do not need them any more')
     if not source.content and target != default:
-        print(f'note: the scripts look for {default}; tell them where it is, or move it there')
+        print(f'note: the scripts look for {default}; move it there, or set VGGISH_CHECKPOINT in config_file.py, or checkpoint={target}')
     print(f'next: {source.next.format(shlex.quote(str(target)))}')
 
 
