@@ -405,7 +405,8 @@ def main():
     if download_folder(target).exists():
         print(f'{download_folder(target)}: the archives; remove them when you do not need them any more')
     if not source.content and target != default:
-        print(f'note: the scripts look for {default}; move it there, or set VGGISH_CHECKPOINT in config_file.py, or checkpoint={target}')
+        print(f'note: the scripts look for {default}; move it there, set VGGISH_CHECKPOINT in config_file.py, or pass '
+              f'checkpoint={target}')
     print(f'next: {source.next.format(shlex.quote(str(target)))}')
 
 

@@ -47,7 +47,8 @@ def main():
         bare_step = tf.function(lambda *episode, model=model: apply_episode(model, 'euclidean', C, *episode, tf.constant(0.01)))
 
         def loop(epochs=epochs):
-            train_episodic(step, frames, starts, labels, episodes, {**config, 'max_epochs': epochs}, lambda *_: 0.5, '', hidden=True)
+            limited = {**config, 'max_epochs': epochs}
+            train_episodic(step, frames, starts, labels, episodes, limited, lambda *_: 0.5, '', hidden=True)
 
         def bare():
             for _ in range(epochs * episodes.updates):
@@ -55,7 +56,8 @@ def main():
 
         config['max_accuracy'] = epochs  # so that the number of epochs alone decides
         if n_shot == 1:
-            print(f'two updates at n = 1: {seconds(lambda: loop(2)):.1f} s the first time, {seconds(lambda: loop(2)):.1f} s from then on')
+            first, second = seconds(lambda: loop(2)), seconds(lambda: loop(2))
+            print(f'two updates at n = 1: {first:.1f} s the first time, {second:.1f} s from then on')
         compare(f'proto, n = {n_shot}: loop / bare step', loop, bare, epochs * episodes.updates * (len(support) + len(query)),
                 'patches', 0.9, rounds=3)
 

@@ -125,8 +125,9 @@ def parse_overrides(arguments, valid_keys):
         if not CHECKS[key][0](overrides[key]) and CHECKS[key][0](text):  # a data set may be called 2024
             overrides[key] = text
         # the shell completes paths relative to where the user is; everything else is relative to DATA_FOLDER
-        if key in ('audio_folder', 'load_model', 'checkpoint') and isinstance(overrides[key], str) and Path(text).expanduser().exists():
-            overrides[key] = str(Path(text).expanduser().resolve())
+        path = Path(text).expanduser()
+        if key in ('audio_folder', 'load_model', 'checkpoint') and isinstance(overrides[key], str) and path.exists():
+            overrides[key] = str(path.resolve())
     return overrides
 
 

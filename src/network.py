@@ -47,8 +47,8 @@ class Network:
         if wanted > 2e8:
             print(f'disk: the weights of {runs} run(s) will take {wanted / 1e9:.1f} GB, {free / 1e9:.1f} GB are free')
         if wanted > free:
-            raise UserError(f'the weights of {runs} run(s) need {wanted / 1e9:.2f} GB, {data_folder()} has {free / 1e9:.2f} GB free: '
-                            f'make room, choose another DATA_FOLDER, or set keep_weights=False where the script has it')
+            raise UserError(f'the weights of {runs} run(s) need {wanted / 1e9:.2f} GB, {data_folder()} has {free / 1e9:.2f} GB '
+                            f'free: make room, choose another DATA_FOLDER, or set keep_weights=False where the script has it')
 
     def keep(self, folder):
         """Write the weights into a model folder; of models whose weights are not kept, the last layer alone (head.npz)."""

@@ -39,8 +39,9 @@ def train_and_evaluate(config, task):
         prototypes, about = train_run(network, step, embed, config, task, run, folder)
         begin = time.perf_counter()
         accuracy = evaluate(embed, prototypes, about, config, task, folder)
-        evaluation.keep_run_result(experiment, folder, evaluation.result_row(
-            folder, run, models.name(config), config, accuracy, len(task.test), about['train_seconds'], time.perf_counter() - begin))
+        row = evaluation.result_row(folder, run, models.name(config), config, accuracy, len(task.test), about['train_seconds'],
+                                    time.perf_counter() - begin)
+        evaluation.keep_run_result(experiment, folder, row)
     experiment.close()
     return experiment.id
 

@@ -34,7 +34,7 @@ def main():
     examples = vggish_input.waveform_to_examples(sine, rate)
     expected = (SECONDS, vggish_params.NUM_FRAMES, vggish_params.NUM_BANDS)
     print(f'examples: shape {examples.shape}, expected {expected}')
-    wrong = [f'the examples have shape {examples.shape}: vggish_input.py or vggish_params.py is wrong'] * (examples.shape != expected)
+    wrong = [] if examples.shape == expected else [f'the examples have shape {examples.shape}: vggish_input.py is wrong']
     embeddings = vggish_slim.VGGish(values, last_activation=None)(examples).numpy()
     for name, found in (('mean', embeddings.mean()), ('standard deviation', embeddings.std())):
         print(f'embeddings before the last ReLU, {name}: {found:.6f}, published {PUBLISHED[name]:.6f}')

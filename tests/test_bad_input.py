@@ -11,6 +11,7 @@ from commands import (FAST, MEL, RATE, arrays, copy_of, experiments, labels, mod
                       temporary_files, tree, warm)
 
 TRAIN = ('sl_train.py', *FAST, 'epochs=2')
+PROTO = ('proto.py', *FAST, 'filters=4', 'max_accuracy=0')
 PREPROCESS = ('preprocess.py', 'spec', 'dataset=tones')
 INDEX = 'index/tones/index_tones_folds_all.tsv'
 TRUTH = 'index/tones/gt_tones_fold0_train.tsv'
@@ -549,11 +550,12 @@ def test_files_beyond_the_limit_of_the_shell(tones, tmp_path):
     assert tree(tmp_path / MEL) == tree(tones / MEL)
 
 
-@pytest.mark.parametrize('command, kilobytes', [(PREPROCESS, 400), (TRAIN, 24)], ids=['preprocess', 'sl_train'])
+@pytest.mark.parametrize('command, kilobytes', [(PREPROCESS, 400), (TRAIN, 24), (PROTO, 24)],
+                         ids=['preprocess', 'sl_train', 'proto'])
 def test_a_full_disk(clean, tmp_path, command, kilobytes):
     """A disk of that size holds the experiments or representations."""
     data = shutil.copytree(clean, tmp_path / 'data')
-    small = data / ('experiments' if command == TRAIN else MEL)
+    small = data / (MEL if command == PREPROCESS else 'experiments')
     shutil.rmtree(small, ignore_errors=True)
     small.mkdir(parents=True)
     prefix = in_namespace(f'mount -t tmpfs -o size={kilobytes}k none {small}')
