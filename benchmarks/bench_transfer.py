@@ -12,7 +12,6 @@ from timing import compare
 import checkpoint
 import embeddings
 import models_transfer
-import vggish_slim
 from backend import keras, set_up_device, tf
 from patches import Clips, sample_patches
 from training import apply_step, make_scorer, make_train_step, train_supervised
@@ -41,8 +40,7 @@ def main(folder):
               'param_train_sampling': 1, 'epochs': 3, 'batch_size': 128, 'test_batch_size': BATCH, 'learning_rate': 0.01}
     stored, rng = Stored(folder), np.random.default_rng(0)
     constant = tf.constant(rng.random((BATCH, F, M), dtype=np.float32))
-    inputs = keras.Input((F, M))
-    vggish = keras.Model(inputs, vggish_slim.VGGish(name='vggish')(inputs))
+    vggish = models_transfer.build(config)
     embed, forward = make_scorer(vggish), tf.function(lambda x: vggish(x, training=False))
     amount = CLIPS * EXAMPLES
 
@@ -53,7 +51,7 @@ def main(folder):
 
     compare('VGGish: embedding / forward pass', lambda: list(embeddings.embed_clips(embed, range(CLIPS), stored, config)), bare,
             amount, 'examples', 0.9)
-    model = models_transfer.CLASSIFIER.build(config, M)
+    model = models_transfer.build(config, C)
     clips, labels = Clips(stored, range(CLIPS), config), np.arange(CLIPS) % C
     step = make_train_step(model, None, 'many_lr_audioset')
     bare_step = tf.function(lambda x, y: apply_step(model, None, x, y, tf.constant(0.01), 'many_lr_audioset'))

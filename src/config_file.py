@@ -141,7 +141,8 @@ config_proto = {
         'filters': 128,                               # of each convolution; the study's 128. 32 trains about 7 times faster
         'load_model': None,                           # start from the weights of this model folder; None: random
         'distance': 'euclidean',                      # 'euclidean' (squared, mean over dimensions) or 'cosine'
-        'max_patches_per_class': 5,                   # query set of an update, drawn anew each time; a number or 'all'
+        'max_patches_per_class': 5,                   # query set of an update, drawn anew each time; a number or 'all' (all at
+                                                      # once: a patch needs about 50 MB while it trains)
         'patches_per_prototype': 5,                   # support set, one patch per clip at most, drawn once; a number or 'all'
         'learning_rate': 0.1,
         'optimizer': 'SGD_clip',                      # 'SGD_clip': gradients clipped to global norm 5.0

@@ -1,15 +1,14 @@
 """VGGish embeddings of clips, computed once per checkpoint and kept on disk."""
+import hashlib
+import json
+
 import numpy as np
 from tqdm import tqdm
 
-import checkpoint
 import vggish_params
-import vggish_slim
-from backend import keras
 from patches import ahead, patch_batches
-from representations import is_up_to_date, keep_array
+from representations import is_up_to_date, keep_array, parameters
 from shared import PROGRESS, UserError, data_folder, locked, write_json
-from training import make_scorer
 
 
 def embeddings_of(keys, representation, config):
@@ -18,29 +17,37 @@ def embeddings_of(keys, representation, config):
     Args:
         keys: ids.
         representation: patches.Representation of type audioset.
-        config: from checkpoint.configuration; with test_batch_size, examples that are embedded at once.
+        config: from checkpoint.configuration, with a checkpoint; test_batch_size is how many examples are embedded at once.
     """
-    if not config['checkpoint']:
-        raise UserError('checkpoint=None is not valid: nearest neighbours need the weights of a trained VGGish')
-    folder = representation.folder.with_name(f'{representation.folder.name}__vggish_{config["checkpoint_sha256"][:16]}')
-    targets = {key: folder / f'{key}.npy' for key in keys}
+    # examples that were made in another way have the times of the same sound files, and need a folder of their own
+    about = {'checkpoint_sha256': config['checkpoint_sha256'], **parameters(representation.settings)}
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+    folder = representation.folder.with_name(f'{representation.folder.name}__vggish_{digest}')
+    sources = {key: data_folder() / representation.paths[key] for key in keys}
+    # named by the sound: ids may mean other sounds once the index was made again
+    targets = {key: folder / f'{representation.audio[key]}.npy' for key in keys}
     with locked(folder.with_name(f'.lock_{folder.name}')):
-        pending = [key for key in keys if not is_up_to_date(data_folder() / representation.paths[key], targets[key])]
+        pending = [key for key in keys if not is_up_to_date(sources[key], targets[key])]
         if pending:
-            write_json(folder / 'config.json', {'representation': representation.folder.name, 'checkpoint': config['checkpoint'],
-                                                'checkpoint_sha256': config['checkpoint_sha256']})
-            embed = make_scorer(embedding_model(config))
-            for key, rows in tqdm(embed_clips(embed, pending, representation, config), desc='embeddings', total=len(pending),
-                                  unit='clip', **PROGRESS):
-                keep_array(targets[key], rows, (data_folder() / representation.paths[key]).stat().st_mtime_ns)
+            write_json(folder / 'config.json', about)
+            embed_and_keep(pending, representation, config, sources, targets)
     return {key: np.load(targets[key]) for key in keys}
 
 
-def embedding_model(config):
-    """VGGish alone as a Keras model: examples (N, 96, 64) -> (N, 128)."""
-    values = vggish_slim.read_checkpoint(checkpoint.path_of(config))
-    examples = keras.Input((vggish_params.NUM_FRAMES, vggish_params.NUM_BANDS))
-    return keras.Model(examples, vggish_slim.VGGish(values, name='vggish')(examples))
+def embed_and_keep(keys, representation, config, sources, targets):
+    """Compute and store the embeddings of clips."""
+    import models_transfer  # here, because TensorFlow takes seconds to start, and mostly all embeddings are there
+    from backend import set_up_device
+    from training import make_scorer
+    set_up_device()
+    embed = make_scorer(models_transfer.build(config))
+    modified = {key: sources[key].stat().st_mtime_ns for key in keys if sources[key].exists()}  # before they are read
+    for key, rows in tqdm(embed_clips(embed, keys, representation, config), desc='embeddings', total=len(keys), unit='clip',
+                          **PROGRESS):
+        if not np.isfinite(rows).all():
+            raise UserError(f'the embeddings of id {key} are not finite: {sources[key]} or the checkpoint is damaged. Delete that '
+                            f'file and {representation.remedy.replace(" first", " again")}')
+        keep_array(targets[key], rows, modified[key])
 
 
 def embed_clips(embed, keys, representation, config):

@@ -102,6 +102,9 @@ def check(config):
     if config.get('type') in ('time-freq', 'waveform') and 'resample_sr' not in config:
         raise UserError(f'type={config["type"]!r} is not valid in a configuration of VGGish examples: start from one of '
                         f'spectrograms, e.g. spec')
+    if config.get('optimizer') == 'many_lr_audioset' and 'checkpoint' not in config:
+        raise UserError("optimizer='many_lr_audioset' is not valid here, it has a learning rate of its own for VGGish: expected "
+                        "'SGD_clip'")
     if config.get('machine_i', 0) >= config.get('n_machines', 1):
         raise UserError(f'machine_i={config["machine_i"]} is not valid: expected 0 to n_machines - 1 = '
                         f'{config["n_machines"] - 1}')
@@ -126,7 +129,8 @@ def parse_overrides(arguments, valid_keys):
             overrides[key] = text
         # the shell completes paths relative to where the user is; everything else is relative to DATA_FOLDER
         path = Path(text).expanduser()
-        if key in ('audio_folder', 'load_model', 'checkpoint') and isinstance(overrides[key], str) and path.exists():
+        there = path.exists() or path.with_name(path.name + '.index').exists()  # the latter: a checkpoint in V2 format
+        if key in ('audio_folder', 'load_model', 'checkpoint') and isinstance(overrides[key], str) and there:
             overrides[key] = str(path.resolve())
     return overrides
 
@@ -365,7 +369,8 @@ def find_experiment(name, script, arguments=(), keys=()):
         name = max(trained, key=lambda f: (f / 'models.list').stat().st_mtime_ns, default=Path('latest')).name
     folder = experiments_folder() / Path(name).name
     if not folder.is_dir():
-        newest = listing([f.name for f in folders[:8]]) or f'none, train one first: python {script}.py spec'
+        entry = 'audioset' if script == 'transfer_train' else 'spec'
+        newest = listing([f.name for f in folders[:8]]) or f'none, train one first: python {script}.py {entry}'
         raise UserError(f'there is no experiment {name!r} in {experiments_folder()}; the newest are: {newest}')
     config = read_json(folder / 'config.json', 'the experiment was not begun properly, train again')
     if config.get('script') != script:

@@ -26,6 +26,10 @@ class Task:
         Raises UserError: missing or damaged files, clips without representation, clips in two parts, too few clips.
         """
         representation = Representation(config['audio_representation_folder'], config['dataset'], expected)
+        if (representation.settings.get('type') == 'audioset') != ('checkpoint' in config):
+            kind, entry = ('examples for VGGish', 'audioset') if 'checkpoint' in config else ('spectrograms', 'spec')
+            raise UserError(f'{representation.folder} does not hold {kind}: set audio_representation_folder to a folder that does '
+                            f'(python preprocess.py {entry} dataset={config["dataset"]})')
         parts = {}
         for part in ('train', 'val', 'test'):
             path = config.get(f'gt_{part}') if part in wanted else None

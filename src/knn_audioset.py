@@ -8,6 +8,7 @@ Writes: audio_representation/<dataset>__audioset__vggish_<checkpoint>/ (embeddin
         (train_ids.tsv and results per run), a row per run in experiments/results.tsv; all under DATA_FOLDER.
 """
 import checkpoint
+import embeddings
 import nearest
 from experiment import configuration_from_command_line
 from fewshot import Task
@@ -16,10 +17,8 @@ from shared import run_script
 
 def main():
     config = checkpoint.configuration(configuration_from_command_line(__doc__, 'config_knn_audioset', 'audioset'))
+    checkpoint.path_of(config)  # None is no choice here
     task = Task.load(config, wanted=('train', 'test'))
-    import backend  # after the checks, because TensorFlow takes seconds to start
-    import embeddings
-    backend.set_up_device()
     features = embeddings.embeddings_of([*task.train, *task.test], task.representation, config)
     experiment = nearest.run_baseline('knn_audioset', config, task, features)
     print(f'results: experiments/{experiment}\nnext: python report.py dataset={config["dataset"]}')

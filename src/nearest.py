@@ -12,9 +12,8 @@ from shared import write_json
 def run_baseline(name, config, task, features):
     """All runs of a 1-nearest-neighbour experiment; returns the experiment's id.
 
-    Each vector of a test clip votes for the class of its nearest vector of the training clips; of equally near ones that of
-    the smaller label counts, because clips are drawn class by class. The clip gets the class with most votes; of classes
-    with equally many that of the smaller label.
+    Each vector of a test clip votes for the class of its nearest vector of the training clips; of equally near ones any may
+    count, always the same one. The clip gets the class with most votes; of classes with equally many the first one.
 
     Args:
         name: the method's name in tables.

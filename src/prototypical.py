@@ -65,15 +65,13 @@ def train_run(network, step, embed, config, task, run, folder):
     accuracies = Log(folder / 'epoch_accuracies.tsv', ['epoch', 'accuracy', 'epoch_time'])
     frames = tf.constant(clips.frames)
     scored, scored_clip = all_patches(clips, config, config['test_hop'])
-
-    def latents():
-        """Prototypes (C, D) and the embeddings of the training clips, with the network as it is."""
-        support = embed_all(embed, frames, starts[episodes.support], config)
-        return (models_proto.prototypes(support, labels[clip[episodes.support]], len(task.classes)),
-                embed_all(embed, frames, scored, config))
+    prototypes = embeddings = None
 
     def after_epoch(epoch, rows, seconds):
-        prototypes, embeddings = latents()
+        nonlocal prototypes, embeddings
+        support = embed_all(embed, frames, starts[episodes.support], config)
+        prototypes = models_proto.prototypes(support, labels[clip[episodes.support]], len(task.classes))
+        embeddings = embed_all(embed, frames, scored, config)
         scores = score(embeddings, scored_clip, prototypes, ids, 'training', config, task)
         accuracy = float(np.mean(scores.argmax(axis=1) == labels))
         log.add_all(((epoch - 1) * len(rows) + i, epoch, *map(float, row)) for i, row in enumerate(rows, 1))
@@ -82,7 +80,6 @@ def train_run(network, step, embed, config, task, run, folder):
 
     rule = train_episodic(step, frames, starts, labels[clip], episodes, config, after_epoch,
                           f'run {run + 1} of {config["num_experiment_runs"]}')
-    prototypes, embeddings = latents()
     network.keep(folder)
     keep_arrays(folder / 'prototypes.npz', prototypes)
     keep_latents(folder, 'train_set', embeddings, ids, labels, scored_clip, task.classes)

@@ -16,7 +16,7 @@ from shared import run_script
 
 def main():
     config = checkpoint.configuration(configuration_from_command_line(__doc__, 'config_transfer'))
-    task = Task.load(config, wanted=('train', 'val') if config['keep_weights'] else ('train', 'val', 'test'))
+    task = Task.load(config)
     import backend  # after the checks, because TensorFlow takes seconds to start
     import supervised
     backend.set_up_device()

@@ -12,12 +12,13 @@ def file_to_examples(path, resampler='kaiser_best'):
     return waveform_to_examples(*decode(path), resampler)
 
 
-def waveform_to_examples(data, sample_rate, resampler='kaiser_best'):
+def waveform_to_examples(data, sample_rate, resampler='kaiser_best', rounded=True):
     """Examples of a waveform, (examples, 96, 64) float32; at least one.
 
     Args:
         data: (length,) or (length, channels) floating-point samples, full scale = 1.
         sample_rate: Hz.
+        rounded: whether samples are rounded to 16 bits first, as the study's were.
         resampler: a `res_type` of librosa.resample. 'kaiser_best' is resampy with its default filter, as published.
 
     The samples are rounded to 16 bits, their channels averaged, less than 1 s repeated up to exactly 1 s, resampled to
@@ -32,7 +33,8 @@ def waveform_to_examples(data, sample_rate, resampler='kaiser_best'):
                         f'floating-point, full scale = 1 (divide those of 16 bits by 32768)')
     if not np.isfinite(data).all():
         raise UserError(f'{np.count_nonzero(~np.isfinite(data))} samples are NaN or infinite')
-    samples = round_to_16_bits(data if data.dtype == np.float32 else data.astype(np.float64))
+    samples = data if data.dtype == np.float32 else data.astype(np.float64)
+    samples = round_to_16_bits(samples) if rounded else samples
     samples = samples.astype(np.float64) if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float64)
     if len(samples) < sample_rate:
         samples = np.resize(samples, sample_rate)

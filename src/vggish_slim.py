@@ -3,6 +3,7 @@
 Source: Hershey et al., CNN architectures for large-scale audio classification (arXiv 1609.09430), in the form that its
 authors released with AudioSet.
 """
+import glob
 import warnings
 
 import tf_slim as slim
@@ -87,7 +88,7 @@ def read_checkpoint(path):
     Raises UserError when it is damaged, lacks a variable, or has one of another shape.
     """
     try:
-        reader = tf.train.load_checkpoint(str(path))
+        reader = tf.train.load_checkpoint(glob.escape(str(path)) if path.is_file() else str(path))
         shapes = reader.get_variable_to_shape_map()
         for name, shape in VARIABLES.items():
             found = shapes.get(name)
@@ -95,5 +96,5 @@ def read_checkpoint(path):
                 raise UserError(f'{path} is no checkpoint of VGGish: {name} ' +
                                 ('is missing' if found is None else f'has shape {tuple(found)}, not {shape}') + f'. {REMEDY}')
         return {name: reader.get_tensor(name) for name in VARIABLES}
-    except (tf.errors.OpError, ValueError, RuntimeError) as problem:
+    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as problem:
         raise UserError(f'{path} cannot be read as a checkpoint ({str(problem).splitlines()[0][:200]}). {REMEDY}') from None
