@@ -314,7 +314,7 @@ config_demo = {
         'num_experiment_runs': 3,
         'epochs': 60,                                 # fewer and smaller updates than in the study, so that the demo ends soon
         'batch_size': 16,
-        'filters': 32,                                # of the prototypical networks, which have 128 in the study
+        'filters': 16,                                # of the prototypical networks, which have 128 in the study
         'max_accuracy': 5,                            # their patience; 200 in the study
         'seed': SEED,
     },
