@@ -68,13 +68,14 @@ class VGGish(keras.layers.Layer):
         def existing(next_creator, **kwargs):
             return self.by_name[kwargs['name']].value
 
-        @tf.function
         def graph(examples):
             with tf.variable_creator_scope(existing), warnings.catch_warnings():
                 warnings.filterwarnings('ignore', module=r'tensorflow\.python\.keras')  # tf-slim calls what TensorFlow calls old
                 return define_vggish_slim(examples, self.last_activation)
 
-        return graph(examples)
+        # tf-slim keeps its variables by name in the graph: within tf.function another model's would be found again, because
+        # all functions share them; a wrapped function has a graph to itself
+        return tf.compat.v1.wrap_function(graph, [tf.TensorSpec(examples.shape, examples.dtype)])(examples)
 
     def compute_output_shape(self, shape):
         return shape[0], params.EMBEDDING_SIZE

@@ -2,6 +2,8 @@
 
 Fixtures come by name; the functions are imported: `from conftest import tone, make_dataset`.
 """
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -79,3 +81,61 @@ def make_representation(data_folder, arrays, train, test, val=None, name='toy', 
     write_text(folder / 'index.tsv',
                ''.join(f'{key}\taudio_representation/{folder.name}/{key}.npy\t{key}.wav\n' for key in arrays))
     return folder
+
+
+# ---- VGGish ----------------------------------------------------------------------------------------------------------
+
+def vggish_values(seed=1):
+    """Random weights for VGGish: dictionary name -> float32 array, for all its variables.
+
+    Through such layers signals keep their size, and the embeddings are about as large as those of the trained network: what a
+    step of training does is of a natural size, too.
+    """
+    from vggish_slim import VARIABLES
+    rng, values = np.random.default_rng(seed), {}
+    for name, shape in VARIABLES.items():
+        if name.endswith('biases'):
+            values[name] = rng.uniform(0.01, 0.1, shape).astype(np.float32)
+        else:
+            values[name] = rng.standard_normal(shape, np.float32)
+            values[name] *= (2 / np.prod(shape[:-1])) ** 0.5 * (0.04 if name == 'vggish/fc2/weights' else 1)
+    return values
+
+
+def write_checkpoint(path, values, version=1):
+    """Write arrays (dictionary name -> array) as a checkpoint of TensorFlow: version 1 one file, as published; version 2 two."""
+    from backend import tf
+    names, arrays = list(values), [tf.constant(value) for value in values.values()]
+    if version == 1:
+        tf.raw_ops.Save(filename=str(path), tensor_names=names, data=arrays)
+    else:
+        tf.raw_ops.SaveV2(prefix=str(path), tensor_names=names, shape_and_slices=[''] * len(names), tensors=arrays)
+    return path
+
+
+def plain_vggish(values, examples):
+    """What VGGish should compute, before its last ReLU: examples (N, 96, 64) -> (N, 128), a tensor.
+
+    Args:
+        values: dictionary name -> array or tensor.
+    """
+    from backend import tf
+    net = tf.reshape(tf.convert_to_tensor(examples, tf.float32), (-1, 96, 64, 1))
+    for block in (['conv1'], ['conv2'], ['conv3/conv3_1', 'conv3/conv3_2'], ['conv4/conv4_1', 'conv4/conv4_2']):
+        for name in block:
+            kernel, bias = values[f'vggish/{name}/weights'], values[f'vggish/{name}/biases']
+            net = tf.nn.relu(tf.nn.conv2d(net, kernel, strides=1, padding=[[0, 0], [1, 1], [1, 1], [0, 0]]) + bias)
+        height, width, channels = net.shape[1:]
+        net = tf.reduce_max(tf.reshape(net, (-1, height // 2, 2, width // 2, 2, channels)), axis=(2, 4))
+    net = tf.reshape(net, (-1, 6 * 4 * 512))
+    for name in ('fc1/fc1_1', 'fc1/fc1_2'):
+        net = tf.nn.relu(net @ values[f'vggish/{name}/weights'] + values[f'vggish/{name}/biases'])
+    return net @ values['vggish/fc2/weights'] + values['vggish/fc2/biases']
+
+
+@pytest.fixture(scope='session')
+def vggish_checkpoint(tmp_path_factory):
+    """A checkpoint (Path) with vggish_values(), and a variable more, in the format of the published one; 289 MB."""
+    folder = tmp_path_factory.mktemp('vggish')
+    yield write_checkpoint(folder / 'vggish.ckpt', {**vggish_values(), 'global_step': np.int64(7)})
+    shutil.rmtree(folder)
