@@ -25,6 +25,7 @@ def build(config, outputs=None):
 
 
 # fewshot.Task has seen to it that the representation holds VGGish's examples, whose number of bands is always the same
-CLASSIFIER = SimpleNamespace(build=lambda config, bands: build(config, config['num_classes_dataset']), name=lambda config: 'transfer')
+CLASSIFIER = SimpleNamespace(build=lambda config, bands: build(config, config['num_classes_dataset']),
+                             name=lambda config: 'transfer')
 EMBEDDING = SimpleNamespace(build=lambda config, bands: build(config, models_proto.EMBEDDING_SIZE),
                             name=lambda config: 'transfer proto')

@@ -20,10 +20,11 @@ def main():
     if refused:
         sys.exit(f'\n{len(refused)} sound files were refused; all others are done. Mend or remove them and run the same '
                  f'command again, or train without them (skip_missing=True)')
-    if config['type'] == 'time-freq':
+    if config['type'] != 'waveform':
+        command = 'sl_train.py spec' if config['type'] == 'time-freq' else 'transfer_train.py audioset'
         own = config['identifier'] != config['dataset']
         folder = f' audio_representation_folder={config["audio_representation_folder"]}' if own else ''
-        print(f'next: python sl_train.py spec dataset={config["dataset"]} n_shot=10{folder}')
+        print(f'next: python {command} dataset={config["dataset"]} n_shot=10{folder}')
 
 
 if __name__ == '__main__':

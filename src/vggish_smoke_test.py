@@ -41,8 +41,8 @@ def main():
         if not abs(found - PUBLISHED[name]) <= TOLERANCE * PUBLISHED[name]:
             wrong.append(f'the {name} of the embeddings is {found:.6f}, not {PUBLISHED[name]:.6f}')
     if wrong:
-        raise UserError('; '.join(wrong) + ('. The checkpoint is the published one: input or network are wrong'
-                                            if digest == checkpoint.SHA256 else f'. This is another checkpoint. {checkpoint.REMEDY}'))
+        raise UserError('; '.join(wrong) + ('. The checkpoint is the published one: input or network are wrong' if digest ==
+                                            checkpoint.SHA256 else f'. This is another checkpoint. {checkpoint.REMEDY}'))
     print('VGGish computes what its authors published')
 
 

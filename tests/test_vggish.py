@@ -82,6 +82,7 @@ def test_the_variables_are_those_of_the_published_checkpoint():
     assert sum(np.prod(shape) for shape in VARIABLES.values()) == 72141184
 
 
+@pytest.mark.filterwarnings('ignore:.*is deprecated:UserWarning')  # so TensorFlow calls what tf-slim calls
 def test_the_network_in_a_graph_of_tensorflow_1(vggish_checkpoint, values):
     """As its authors use it: tf-slim makes the variables, a Saver restores them. A second call takes the same ones."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
@@ -425,7 +426,8 @@ def test_disk_space_is_announced_and_asked_for(classifier, data_folder, monkeypa
 
     capsys.readouterr()
     assert announce(5, 4e9) == 'disk: the weights of 5 run(s) will take 1.4 GB, 4.0 GB are free\n'
-    with pytest.raises(UserError, match=re.escape(f'the weights of 5 run(s) need 1.44 GB, {data_folder} has 1.43 GB free: make room, '
+    with pytest.raises(UserError, match=re.escape(f'the weights of 5 run(s) need 1.44 GB, {data_folder} has 1.43 GB free: '
+                                                  f'make room, '
                                                   f'choose another DATA_FOLDER, or set keep_weights=False')):
         announce(5, 1.43e9)
     capsys.readouterr()
