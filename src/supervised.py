@@ -35,16 +35,16 @@ def train(config, task):
     network.announce_disk(config['num_experiment_runs'] - len(experiment.models()))
     for run, folder in experiment.remaining_runs():
         network.begin(run)
-        train_run(network, step, score, config, task, run, folder)
+        about = train_run(network, step, score, config, task, run, folder)
         if not network.keep_weights:
-            row = evaluate_model(score, folder, models.name(config), config, task)
+            row = evaluate_model(score, folder, about, models.name(config), config, task)
             evaluation.keep_run_result(experiment, folder, row)
     experiment.close()
     return experiment.id
 
 
 def train_run(network, step, score, config, task, run, folder):
-    """Train one run and leave its folder complete: train_ids.tsv, train_log.tsv, weights, model.json."""
+    """Train one run and leave its folder complete: train_ids.tsv, train_log.tsv, weights, model.json, whose content it returns."""
     model = network.model
     begin = time.perf_counter()
     ids, labels = task.draw(config, run, folder)
@@ -66,8 +66,10 @@ def train_run(network, step, score, config, task, run, folder):
                      f'run {run + 1} of {config["num_experiment_runs"]}')
     best.restore()
     network.keep(folder)
-    write_json(folder / 'model.json', {'run': run, 'normalize_mean': statistics[0], 'normalize_std': statistics[1],
-                                       'train_seconds': time.perf_counter() - begin})
+    about = {'run': run, 'normalize_mean': statistics[0], 'normalize_std': statistics[1],
+             'train_seconds': time.perf_counter() - begin}
+    write_json(folder / 'model.json', about)
+    return about
 
 
 class Best:
@@ -122,14 +124,15 @@ def evaluate(folder, config, model_names, task):
     model = models.build(config, task.representation.bands(next(iter(task.test))))
     score = make_scorer(model)
     for name in model_names:
+        about = read_json(folder / name / 'model.json', 'train again')
         load_weights(model, folder / name / WEIGHTS)
-        rows.append(evaluate_model(score, folder / name, models.name(config), config, task))
+        rows.append(evaluate_model(score, folder / name, about, models.name(config), config, task))
     return evaluation.keep_experiment_result(folder, rows, config['overrides'])
 
 
-def evaluate_model(score, folder, method, config, task):
-    """Score one model, whose weights `score` uses, on the test part; returns its row of results.tsv."""
-    about, keys, begin = read_json(folder / 'model.json', 'train again'), list(task.test), time.perf_counter()
+def evaluate_model(score, folder, about, method, config, task):
+    """Score one model, whose weights `score` uses and whose model.json says `about`; returns its row of results.tsv."""
+    keys, begin = list(task.test), time.perf_counter()
     with tqdm(total=len(keys), desc=f'model of run {about["run"] + 1}', unit='clip', **PROGRESS) as bar:
         statistics = about['normalize_mean'], about['normalize_std']
         scores, _ = score_clips(score, task, task.test, config, 'test', statistics, bar)
