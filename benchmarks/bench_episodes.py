@@ -1,9 +1,11 @@
 """Speed of prototypical training: the episodic loop against its bare step on constant patches.
 
-Usage:  python benchmarks/bench_episodes.py
-Prints: patches per second (support and query) for ten classes with 1 and with 5 clips of 216 frames (5 s) each, the study's
-        network; then the seconds that a first and a second run of two updates take, which tells what tracing costs.
+Usage:  python benchmarks/bench_episodes.py [filters; default: 128, the study's]
+Prints: patches per second (support and query) for ten classes with 1 and with 5 clips of 216 frames (5 s) each;
+        then the seconds that a first and a second run of two updates take, which tells what tracing costs.
 """
+import sys
+
 import numpy as np
 from timing import compare, seconds
 
@@ -29,7 +31,7 @@ class Noise:
 
 def main():
     set_up_device()
-    config = {'model_number': 2, 'filters': 128, 'n_frames': F, 'pre_processing': 'logEPS', 'normalize': None,
+    config = {'model_number': 2, 'filters': int(sys.argv[1]) if len(sys.argv) > 1 else 128, 'n_frames': F, 'pre_processing': 'logEPS', 'normalize': None,
               'pad_short': 'repeat-pad', 'train_sampling': 'overlap_sampling', 'param_train_sampling': 42, 'learning_rate': 0.01,
               'max_patches_per_class': 5, 'patches_per_prototype': 5, 'max_accuracy': 0, 'max_epochs': None}
     rng = np.random.default_rng(0)

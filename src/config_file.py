@@ -1,6 +1,7 @@
 """All that can be configured: one dictionary per experiment. Copy an entry, rename it, edit it; nothing here computes.
 
 Every key can also be set for one run on the command line: `python sl_train.py spec dataset=us8k fold=3 n_shot=5`.
+**NAME puts in what several entries have in common; a key that follows it wins.
 {dataset} and {fold} in paths stand for the values of those keys; paths are relative to DATA_FOLDER, or absolute.
 """
 DATA_FOLDER = None                                    # where everything is written; None: data/ of this repository. The
@@ -64,19 +65,43 @@ config_preprocess = {
     'esc50_audioset': {**AUDIOSET, 'dataset': 'esc50'},
 }
 
+# ---- what experiments have in common ---------------------------------------------------------------------------------
+
+DATA = {
+    'dataset': DATASET,
+    'fold': FOLD,
+    'gt_train': 'index/{dataset}/gt_{dataset}_fold{fold}_train.tsv',
+    'gt_test': 'index/{dataset}/gt_{dataset}_fold{fold}_test.tsv',
+    'num_classes_dataset': None,                      # None: as many as the data set's index names
+    'skip_missing': False,                            # True: go on without the clips that preprocess.py refused
+}
+
+RUNS_OF_NETWORKS = {
+    'n_shot': N_SHOT,                                 # a number or 'all'
+    'num_experiment_runs': RUNS,
+    'seed': SEED,
+    'resume': True,                                   # continue an unfinished experiment of the same configuration
+}
+
+EPISODES = {                                          # how prototypical networks learn
+    'distance': 'euclidean',                          # 'euclidean' (squared, mean over dimensions) or 'cosine'
+    'max_patches_per_class': 5,                       # query set of an update, drawn anew each time; a number or 'all' (all at
+                                                      # once: a patch needs about 50 MB while it trains)
+    'patches_per_prototype': 5,                       # support set, one patch per clip at most, drawn once; a number or 'all'
+    'learning_rate': 0.1,
+    'max_epochs': None,                               # None: until max_accuracy says so
+    'max_accuracy': 200,                              # stop after more epochs than this without a new best accuracy on the
+                                                      # training clips, counted over the whole run
+}
+
 # ---- sl_train.py, sl_evaluate.py: regularised CNNs -------------------------------------------------------------------
 
 config_sl = {
     'spec': {
         # which data?
-        'dataset': DATASET,
-        'fold': FOLD,
+        **DATA,
         'audio_representation_folder': 'audio_representation/{dataset}__time-freq/',
-        'gt_train': 'index/{dataset}/gt_{dataset}_fold{fold}_train.tsv',
         'gt_val': None,                               # None: the last weights are kept; a path: the best on that part
-        'gt_test': 'index/{dataset}/gt_{dataset}_fold{fold}_test.tsv',
-        'num_classes_dataset': None,                  # None: as many as the data set's index names
-        'skip_missing': False,                        # True: go on without the clips that preprocess.py refused
 
         # input
         'n_frames': 128,                              # frames of a patch
@@ -97,10 +122,7 @@ config_sl = {
         'optimizer': 'SGD_clip',                      # 'SGD_clip': gradients clipped to global norm 5.0
 
         # experiment
-        'n_shot': N_SHOT,                             # a number or 'all'
-        'num_experiment_runs': RUNS,
-        'seed': SEED,
-        'resume': True,                               # continue an unfinished experiment of the same configuration
+        **RUNS_OF_NETWORKS,
 
         # evaluation
         'val_batch_size': 256,                        # patches
@@ -119,13 +141,8 @@ config_sl['spec_val'] = {                             # as spec, with the valida
 config_proto = {
     'spec': {
         # which data?
-        'dataset': DATASET,
-        'fold': FOLD,
+        **DATA,
         'audio_representation_folder': 'audio_representation/{dataset}__time-freq/',
-        'gt_train': 'index/{dataset}/gt_{dataset}_fold{fold}_train.tsv',
-        'gt_test': 'index/{dataset}/gt_{dataset}_fold{fold}_test.tsv',
-        'num_classes_dataset': None,                  # None: as many as the data set's index names
-        'skip_missing': False,                        # True: go on without the clips that preprocess.py refused
 
         # input
         'n_frames': 128,                              # frames of a patch
@@ -140,21 +157,11 @@ config_proto = {
         'model_number': 2,                            # 2, or 12 behind log-learn: see models_proto.py
         'filters': 128,                               # of each convolution; the study's 128. 32 trains about 7 times faster
         'load_model': None,                           # start from the weights of this model folder; None: random
-        'distance': 'euclidean',                      # 'euclidean' (squared, mean over dimensions) or 'cosine'
-        'max_patches_per_class': 5,                   # query set of an update, drawn anew each time; a number or 'all' (all at
-                                                      # once: a patch needs about 50 MB while it trains)
-        'patches_per_prototype': 5,                   # support set, one patch per clip at most, drawn once; a number or 'all'
-        'learning_rate': 0.1,
+        **EPISODES,
         'optimizer': 'SGD_clip',                      # 'SGD_clip': gradients clipped to global norm 5.0
-        'max_epochs': None,                           # None: until max_accuracy says so
-        'max_accuracy': 200,                          # stop after more epochs than this without a new best accuracy on the
-                                                      # training clips, counted over the whole run
 
         # experiment
-        'n_shot': N_SHOT,                             # a number or 'all'
-        'num_experiment_runs': RUNS,
-        'seed': SEED,
-        'resume': True,                               # continue an unfinished experiment of the same configuration
+        **RUNS_OF_NETWORKS,
 
         # evaluation
         'test_batch_size': 128,                       # patches
@@ -168,14 +175,9 @@ config_proto = {
 config_transfer = {
     'audioset': {
         # which data?
-        'dataset': DATASET,
-        'fold': FOLD,
+        **DATA,
         'audio_representation_folder': 'audio_representation/{dataset}__audioset/',
-        'gt_train': 'index/{dataset}/gt_{dataset}_fold{fold}_train.tsv',
         'gt_val': None,                               # None: the last weights are kept; a path: the best on that part
-        'gt_test': 'index/{dataset}/gt_{dataset}_fold{fold}_test.tsv',
-        'num_classes_dataset': None,                  # None: as many as the data set's index names
-        'skip_missing': False,                        # True: go on without the clips that preprocess.py refused
         'train_sampling': 'random',                   # 'random' or 'overlap_sampling'
         'param_train_sampling': 1,                    # random: examples per clip and epoch; overlap_sampling: hop; examples
 
@@ -189,10 +191,7 @@ config_transfer = {
                                                       # 'SGD_clip': one rate, gradients clipped to global norm 5.0
 
         # experiment
-        'n_shot': N_SHOT,                             # a number or 'all'
-        'num_experiment_runs': RUNS,
-        'seed': SEED,
-        'resume': True,                               # continue an unfinished experiment of the same configuration
+        **RUNS_OF_NETWORKS,
         'keep_weights': True,                         # 289 MB per run, which transfer_evaluate.py needs. False: evaluate right
                                                       # after training, keep the last layer and the results
 
@@ -209,32 +208,18 @@ config_transfer = {
 config_transfer_proto = {
     'audioset': {
         # which data?
-        'dataset': DATASET,
-        'fold': FOLD,
+        **DATA,
         'audio_representation_folder': 'audio_representation/{dataset}__audioset/',
-        'gt_train': 'index/{dataset}/gt_{dataset}_fold{fold}_train.tsv',
-        'gt_test': 'index/{dataset}/gt_{dataset}_fold{fold}_test.tsv',
-        'num_classes_dataset': None,                  # None: as many as the data set's index names
-        'skip_missing': False,                        # True: go on without the clips that preprocess.py refused
         'train_sampling': 'overlap_sampling',         # 'overlap_sampling' or 'random'
         'param_train_sampling': 1,                    # overlap_sampling: hop; examples. random: examples per clip, drawn once
 
         # learning
         'checkpoint': VGGISH_CHECKPOINT,              # what VGGish starts from; None: random weights
-        'distance': 'euclidean',                      # 'euclidean' (squared, mean over dimensions) or 'cosine'
-        'max_patches_per_class': 5,                   # query set of an update, drawn anew each time; a number or 'all'
-        'patches_per_prototype': 5,                   # support set, one example per clip at most, drawn once; or 'all'
-        'learning_rate': 0.1,
+        **EPISODES,
         'optimizer': 'many_lr_audioset',              # 'many_lr_audioset' or 'SGD_clip', as in config_transfer
-        'max_epochs': None,                           # None: until max_accuracy says so
-        'max_accuracy': 200,                          # stop after more epochs than this without a new best accuracy on the
-                                                      # training clips, counted over the whole run
 
         # experiment
-        'n_shot': N_SHOT,                             # a number or 'all'
-        'num_experiment_runs': RUNS,
-        'seed': SEED,
-        'resume': True,                               # continue an unfinished experiment of the same configuration
+        **RUNS_OF_NETWORKS,
         'keep_weights': False,                        # True: 289 MB per run. The results do not need them
 
         # evaluation
@@ -249,13 +234,8 @@ config_transfer_proto = {
 config_knn_audioset = {
     'audioset': {
         # which data?
-        'dataset': DATASET,
-        'fold': FOLD,
+        **DATA,
         'audio_representation_folder': 'audio_representation/{dataset}__audioset/',
-        'gt_train': 'index/{dataset}/gt_{dataset}_fold{fold}_train.tsv',
-        'gt_test': 'index/{dataset}/gt_{dataset}_fold{fold}_test.tsv',
-        'num_classes_dataset': None,                  # None: as many as the data set's index names
-        'skip_missing': False,                        # True: go on without the clips that preprocess.py refused
 
         # features
         'checkpoint': VGGISH_CHECKPOINT,              # weights of VGGish
@@ -276,14 +256,9 @@ config_knn_audioset = {
 config_knn_mfcc = {
     'mfcc': {
         # which data?
-        'dataset': DATASET,
-        'fold': FOLD,
+        **DATA,
         'identifier': '{dataset}',                    # audio_representation/<identifier>__mfcc/ keeps the features
         'index_file': 'index/{dataset}/index_{dataset}_folds_all.tsv',
-        'gt_train': 'index/{dataset}/gt_{dataset}_fold{fold}_train.tsv',
-        'gt_test': 'index/{dataset}/gt_{dataset}_fold{fold}_test.tsv',
-        'num_classes_dataset': None,                  # None: as many as the data set's index names
-        'skip_missing': False,                        # True: go on without unreadable files
 
         # features
         'audio_folder': None,                         # None: where the script in aux/ saw the files

@@ -369,7 +369,8 @@ def find_experiment(name, script, arguments=(), keys=()):
         name = max(trained, key=lambda f: (f / 'models.list').stat().st_mtime_ns, default=Path('latest')).name
     folder = experiments_folder() / Path(name).name
     if not folder.is_dir():
-        entry = 'audioset' if script == 'transfer_train' else 'spec'
+        group = next(group for group, trainer in SCRIPTS.items() if trainer == script)
+        entry = next(iter(getattr(config_file, group)))
         newest = listing([f.name for f in folders[:8]]) or f'none, train one first: python {script}.py {entry}'
         raise UserError(f'there is no experiment {name!r} in {experiments_folder()}; the newest are: {newest}')
     config = read_json(folder / 'config.json', 'the experiment was not begun properly, train again')

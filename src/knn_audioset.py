@@ -16,8 +16,9 @@ from shared import run_script
 
 
 def main():
-    config = checkpoint.configuration(configuration_from_command_line(__doc__, 'config_knn_audioset', 'audioset'))
+    config = configuration_from_command_line(__doc__, 'config_knn_audioset', 'audioset')
     checkpoint.path_of(config)  # None is no choice here
+    config = checkpoint.configuration(config)
     task = Task.load(config, wanted=('train', 'test'))
     features = embeddings.embeddings_of([*task.train, *task.test], task.representation, config)
     experiment = nearest.run_baseline('knn_audioset', config, task, features)

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from backend import keras
-from experiment import WEIGHTS
+from experiment import WEIGHTS, Experiment
 from shared import UserError, atomic, data_folder, make_folder
 
 
@@ -32,6 +32,16 @@ class Network:
             self._load_weights(self.model)
         number = f' {config["model_number"]}' if 'model_number' in config else ''
         print(f'model{number}: {models.name(config)}, {count_parameters(self.model)} trainable parameters')
+
+    def start_experiment(self, task):
+        """Begin the configuration's experiment or continue an interrupted one; say where, and how much disk it will take.
+
+        Returns experiment.Experiment, whose config also tells what the representation was made with.
+        """
+        experiment = Experiment.start({**self.config, 'audio_rep': task.representation.settings})
+        print(f'experiment: {experiment.folder}')
+        self.announce_disk(self.config['num_experiment_runs'] - len(experiment.models()))
+        return experiment
 
     def begin(self, run):
         """Give the model the weights that run number `run` begins with, and a dropout of its own."""

@@ -9,7 +9,7 @@ import figures
 import models_proto
 import models_transfer
 from backend import tf
-from experiment import Experiment, Log
+from experiment import Log
 from fewshot import Episodes
 from network import Network
 from patches import Clips, ahead, all_patches, patch_batches, sample_patches
@@ -30,10 +30,8 @@ def train_and_evaluate(config, task):
     network = Network(models, config, task.representation.bands(next(iter(task.train))))
     step = make_episode_step(network.model, config['distance'], len(task.classes), config['optimizer'])
     embed = make_scorer(network.model)
-    config = {**config, 'audio_rep': task.representation.settings}
-    experiment = Experiment.start(config)
-    print(f'experiment: {experiment.folder}')
-    network.announce_disk(config['num_experiment_runs'] - len(experiment.models()))
+    experiment = network.start_experiment(task)
+    config = experiment.config
     for run, folder in experiment.remaining_runs():
         network.begin(run)
         prototypes, about = train_run(network, step, embed, config, task, run, folder)

@@ -8,7 +8,7 @@ from tqdm import tqdm
 import evaluation
 import models_sl
 import models_transfer
-from experiment import WEIGHTS, Experiment, Log
+from experiment import WEIGHTS, Log
 from network import Network, load_weights
 from patches import Clips, ahead, patch_batches, sample_patches
 from shared import PROGRESS, read_json, write_json
@@ -29,10 +29,8 @@ def train(config, task):
     models = MODELS[config['script']]
     network = Network(models, config, task.representation.bands(next(iter(task.train))))
     step, score = make_train_step(network.model, config['weight_decay'], config['optimizer']), make_scorer(network.model)
-    config = {**config, 'audio_rep': task.representation.settings}
-    experiment = Experiment.start(config)
-    print(f'experiment: {experiment.folder}')
-    network.announce_disk(config['num_experiment_runs'] - len(experiment.models()))
+    experiment = network.start_experiment(task)
+    config = experiment.config
     for run, folder in experiment.remaining_runs():
         network.begin(run)
         about = train_run(network, step, score, config, task, run, folder)

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import types
 import zipfile
@@ -522,14 +523,15 @@ def link_in_zip(name, target):
     return file.getvalue()
 
 
+OUTSIDE = Path(tempfile.gettempdir(), 'escape-of-test-download')  # absolute
 HOSTILE = {
     'up.zip': zipped({'fine': b'', '../escape': b'out'}),
     'up inside.zip': zipped({'folder/../../escape': b'out'}),
-    'absolute.zip': zipped({'/tmp/escape-of-test-download': b'out'}),
+    'absolute.zip': zipped({str(OUTSIDE): b'out'}),
     'link.zip': link_in_zip('link', '../escape'),
     'up.tar.gz': tarred({'../escape': b'out'}),
     'up inside.tar.gz': tarred({'folder/../../escape': b'out'}),
-    'absolute.tar.gz': tarred({'/tmp/escape-of-test-download': b'out'}),
+    'absolute.tar.gz': tarred({str(OUTSIDE): b'out'}),
     'link.tar.gz': tarred({'link': {'type': tarfile.SYMTYPE, 'linkname': '..'}, 'link/escape': b'out'}),
     'link inside.tar.gz': tarred({'link': {'type': tarfile.SYMTYPE, 'linkname': 'other'}}),
     'hard link.tar.gz': tarred({'link': {'type': tarfile.LNKTYPE, 'linkname': '../kept'}}),
@@ -546,7 +548,7 @@ def test_nothing_leaves_the_folder(tmp_path, name):
     with pytest.raises(ValueError, match='is a link or a device, or leads out of the folder'):
         download.unpack(archive, target)
     assert {path.name for path in tmp_path.iterdir()} <= {name, 'target', 'kept'}
-    assert not Path('/tmp/escape-of-test-download').exists()
+    assert not OUTSIDE.exists()
     assert not any(path.is_symlink() or path.name == 'escape' for path in target.rglob('*'))
 
 
