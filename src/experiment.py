@@ -391,7 +391,7 @@ def find_experiment(name, script, arguments=(), keys=()):
 # ---- results ---------------------------------------------------------------------------------------------------------
 
 RESULT_COLUMNS = ['date', 'experiment', 'model', 'run', 'method', 'dataset', 'fold', 'n_shot', 'seed', 'accuracy',
-                  'accuracy_low', 'accuracy_high', 'correct', 'clips', 'train_seconds', 'test_seconds', 'recipe']
+                  'accuracy_low', 'accuracy_high', 'correct', 'clips', 'train_seconds', 'test_seconds', 'data', 'recipe']
 
 
 def results_path():
@@ -402,7 +402,7 @@ def read_results():
     """The table of all results, a row per run (DataFrame; n_shot is text: it may be 'all')."""
     if not results_path().exists():
         raise UserError(f'{results_path()} does not exist: no experiment has been evaluated yet')
-    return read_table(dict.fromkeys(('method', 'dataset', 'n_shot', 'recipe'), str))
+    return read_table(dict.fromkeys(('method', 'dataset', 'n_shot', 'recipe', 'data'), str))
 
 
 def read_table(dtype):
@@ -411,6 +411,8 @@ def read_table(dtype):
         table = pd.read_csv(results_path(), sep='\t', dtype=dtype, keep_default_na=False)  # a data set may be called None
     except ValueError as problem:  # all of pandas' complaints
         raise UserError(f'{results_path()} is damaged ({problem}): move it away, and evaluate the experiments again') from None
+    if 'data' not in table:  # rows of before it was kept
+        table['data'] = ''
     missing = [column for column in RESULT_COLUMNS if column not in table]
     if missing:
         raise UserError(f'{results_path()} lacks the columns {listing(missing)}: move it away, and evaluate the experiments again')
@@ -424,7 +426,7 @@ def recipe(config):
     """
     ignored = ('configuration', 'overrides', 'resume', 'experiment', 'num_experiment_runs', 'dataset', 'fold', 'n_shot', 'seed',
                'num_classes_dataset', 'num_processing_units', 'audio_folder', 'skip_missing', 'overwrite', 'projection',
-               'checkpoint', 'keep_weights',
+               'checkpoint', 'keep_weights', 'data',
                'identifier', 'index_file', 'audio_representation_folder')  # of the latter, its settings count: audio_rep
 
     def plain(values):
@@ -434,7 +436,12 @@ def recipe(config):
             if key not in ignored:
                 yield key, dict(plain(value)) if isinstance(value, dict) else value
 
-    return hashlib.sha1(json.dumps(dict(plain(config)), sort_keys=True).encode()).hexdigest()[:8]
+    return short_name(dict(plain(config)))
+
+
+def short_name(content):
+    """Eight hexadecimal digits that stand for a JSON-like value."""
+    return hashlib.sha1(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def record(rows):

@@ -1,4 +1,6 @@
 """Which clips a run may learn from: the parts of a data set, the seeded draw of a few clips per class, and episodes."""
+import functools
+import hashlib
 import zlib
 from dataclasses import dataclass
 
@@ -46,6 +48,15 @@ class Task:
         if task.train:
             draw_clips(task.train, task.classes, config, run=0)  # fails now if a class has too few clips
         return task
+
+    @functools.cached_property
+    def data(self):
+        """What the parts hold, in short: dictionary part -> digest of the ids, labels, sound files and their times."""
+        parts = {'train': self.train, 'val': self.val, 'test': self.test}
+        return {part: hashlib.sha256(''.join(f'{key}\t{self.classes[label]}\t{self.representation.audio[key]}\t'
+                                             f'{self.representation.modified(key)}\n'
+                                             for key, label in labels.items()).encode()).hexdigest()[:12]
+                for part, labels in parts.items() if labels is not None}
 
     def draw(self, config, run, folder):
         """The training clips of a run, as ids and labels (lists); train_ids.tsv in `folder` keeps them with their classes."""

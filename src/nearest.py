@@ -23,7 +23,7 @@ def run_baseline(name, config, task, features):
     """
     test, clip = stack(features, task.test)
     truth, rows = list(task.test.values()), []
-    config = {**config, 'audio_rep': task.representation.settings, 'resume': False}
+    config = {**config, 'audio_rep': task.representation.settings, 'data': task.data, 'resume': False}
     experiment = Experiment.start(config)
     for run, folder in experiment.remaining_runs():
         begin = time.perf_counter()

@@ -38,7 +38,7 @@ class Network:
 
         Returns experiment.Experiment, whose config also tells what the representation was made with.
         """
-        experiment = Experiment.start({**self.config, 'audio_rep': task.representation.settings})
+        experiment = Experiment.start({**self.config, 'audio_rep': task.representation.settings, 'data': task.data})
         print(f'experiment: {experiment.folder}')
         self.announce_disk(self.config['num_experiment_runs'] - len(experiment.models()))
         return experiment

@@ -91,6 +91,16 @@ class Representation:
             print(f'skipping {len(missing)} clips of {path} that are missing in the representation: ids {listing(missing)}')
         return {key: label for key, label in labels.items() if key in self.paths}
 
+    def modified(self, key):
+        """When the sound file that a clip's array was made from was last modified, ns since 1970."""
+        try:
+            return (data_folder() / self.paths[key]).stat().st_mtime_ns
+        except FileNotFoundError:
+            raise self._missing(key) from None
+
+    def _missing(self, key):
+        return UserError(f'{data_folder() / self.paths[key]} (id {key}) does not exist: {self.remedy.replace(" first", " again")}')
+
     def open(self, key):
         """The array of a clip, float32, memory-mapped: (T, M), or (D,) for a type with one vector per clip.
 
@@ -100,7 +110,7 @@ class Representation:
         try:
             array = np.load(path, mmap_mode='r', allow_pickle=False)
         except FileNotFoundError:
-            raise UserError(f'{path} (id {key}) does not exist: {self.remedy.replace(" first", " again")}') from None
+            raise self._missing(key) from None
         except (ValueError, EOFError) as problem:
             raise UserError(f'{path} (id {key}) is damaged ({problem}): delete it and '
                             f'{self.remedy.replace(" first", " again")}') from None

@@ -119,6 +119,7 @@ def evaluate(folder, config, model_names, task):
         task: fewshot.Task with the test part.
     """
     rows, models = [], MODELS[config['script']]
+    config = {**config, 'data': {**config.get('data', {}), **task.data}}  # the test part of today
     model = models.build(config, task.representation.bands(next(iter(task.test))))
     score = make_scorer(model)
     for name in model_names:

@@ -162,7 +162,7 @@ def test_names_that_look_like_formulas(tmp_path):
 
 def test_experiment_result(data_folder, capsys):
     folder = experiments_folder() / 'fold_0_1'
-    config = configure_toy(data_folder, 'seed=3', n_shot=5)
+    config = {**configure_toy(data_folder, 'seed=3', n_shot=5), 'data': {'train': 'a', 'test': 'b'}}
     rows = [result_row(folder / f'm{run}', run, 'VGG', config, accuracy, 10, 1.234, 5.678)
             for run, accuracy in enumerate((0.4, 0.5, 0.6))]
     assert list(rows[0]) == RESULT_COLUMNS
