@@ -3,7 +3,7 @@
 Usage:  python demo.py demo
         python demo.py demo dataset=mine n_shots=[1,5] epochs=200
 Reads:  index/<dataset>/ (aux/index_folder.py) and the sound files.
-Writes: what preprocess.py, knn_mfcc.py, sl_train.py, sl_evaluate.py and proto.py write, and experiments/report_<dataset>.*
+Writes: what preprocess.py, knn_mfcc.py, sl_train.py, sl_evaluate.py and proto.py write, and experiments/report_<dataset>/
 """
 import sys
 
@@ -25,8 +25,8 @@ def main():
 
     import backend  # after what needs no TensorFlow, because it takes seconds to start
     import prototypical
+    import reports
     import supervised
-    import tables
     backend.set_up_device()
     task = Task.load({**mfcc, 'n_shot': 'all'})
     features = nearest.stored_vectors(task)
@@ -40,7 +40,7 @@ def main():
             experiments.append(train_and_evaluate(supervised, demo, n_shot, number))
         experiments.append(prototypical.train_and_evaluate(*configured('config_proto', demo, PROTO_KEYS, n_shot)))
     results = read_results()
-    tables.report(results[results['experiment'].isin(experiments)], demo['dataset'])
+    reports.write(results[results['experiment'].isin(experiments)], demo['dataset'])
     if refused:
         sys.exit(f'{len(refused)} sound files were refused and left out, see above')
 

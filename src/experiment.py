@@ -87,6 +87,8 @@ CHECKS = {
     # evaluation
     'val_batch_size': whole(1), 'test_batch_size': whole(1), 'val_hop': whole(1), 'test_hop': whole(1),
     'projection': one_of('pca', 'tsne'),
+    # report.py
+    'results': TEXT, 'readme': TEXT,
 }
 
 
@@ -170,14 +172,18 @@ def configure(group, name, arguments=()):
     return {**config, 'configuration': name, 'overrides': overrides}
 
 
-def parse_arguments(doc, positional=None, meaning=None, epilog=None):
-    """Command line of a script: its positional argument (None where it has none) and the list of key=value overrides."""
+def parse_arguments(doc, positional=None, meaning=None, epilog=None, optional=False):
+    """Command line of a script: its positional argument and the list of key=value overrides.
+
+    The former is None where the script has none, or where it is `optional` and key=value comes first.
+    """
     parser = argparse.ArgumentParser(description=doc, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
     if positional:
-        parser.add_argument(positional, help=meaning)
+        parser.add_argument(positional, help=meaning, nargs='?' if optional else None)
     parser.add_argument('overrides', nargs='*', metavar='key=value', help='set a key for this run')
     arguments = parser.parse_args()
-    return getattr(arguments, positional) if positional else None, arguments.overrides
+    name, overrides = getattr(arguments, positional) if positional else None, arguments.overrides
+    return (None, [name, *overrides]) if optional and name and '=' in name else (name, overrides)
 
 
 def configuration_from_command_line(doc, group, name=None):
@@ -398,24 +404,34 @@ def results_path():
     return experiments_folder() / 'results.tsv'
 
 
-def read_results():
-    """The table of all results, a row per run (DataFrame; n_shot is text: it may be 'all')."""
-    if not results_path().exists():
-        raise UserError(f'{results_path()} does not exist: no experiment has been evaluated yet')
-    return read_table(dict.fromkeys(('method', 'dataset', 'n_shot', 'recipe', 'data'), str))
+def read_results(path=None):
+    """The table of all results, a row per run (DataFrame; n_shot is text: it may be 'all').
+
+    `path` names another table of results than that of DATA_FOLDER.
+    """
+    path = path or results_path()
+    if not Path(path).is_file():
+        raise UserError(f'{path} does not exist: no experiment has been evaluated yet')
+    texts, numbers = ('method', 'dataset', 'n_shot', 'recipe', 'data'), ('accuracy', 'train_seconds', 'test_seconds')
+    table = read_table({**dict.fromkeys(texts, str), **dict.fromkeys(numbers, float)}, path)
+    wrong = table['n_shot'][~table['n_shot'].str.fullmatch(rf'[1-9]\d*|{ALL}')]
+    if len(wrong):
+        raise UserError(f'{path} is damaged (n_shot {wrong.iloc[0]!r}): move it away, and evaluate the experiments again')
+    return table
 
 
-def read_table(dtype):
-    """The table of results with columns of the given types; a damaged one is refused."""
+def read_table(dtype, path=None):
+    """The table of results with columns of the given types; a damaged one is refused. `path` as in read_results."""
+    path = path or results_path()
     try:
-        table = pd.read_csv(results_path(), sep='\t', dtype=dtype, keep_default_na=False)  # a data set may be called None
+        table = pd.read_csv(path, sep='\t', dtype=dtype, keep_default_na=False)  # a data set may be called None
     except ValueError as problem:  # all of pandas' complaints
-        raise UserError(f'{results_path()} is damaged ({problem}): move it away, and evaluate the experiments again') from None
+        raise UserError(f'{path} is damaged ({problem}): move it away, and evaluate the experiments again') from None
     if 'data' not in table:  # rows of before it was kept
         table['data'] = ''
     missing = [column for column in RESULT_COLUMNS if column not in table]
     if missing:
-        raise UserError(f'{results_path()} lacks the columns {listing(missing)}: move it away, and evaluate the experiments again')
+        raise UserError(f'{path} lacks the columns {listing(missing)}: move it away, and evaluate the experiments again')
     return table
 
 

@@ -12,8 +12,8 @@ from threadpoolctl import threadpool_limits
 
 plt.rcParams['text.parse_math'] = False  # class and file names may hold dollar signs
 
-# Okabe and Ito's colours, told apart by everyone; black last, because grid and text are dark too
-COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#F0E442', '#000000']
+# Okabe and Ito's colours, told apart by everyone; black, which grid and text are near, and the pale yellow last
+COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#F0E442']
 MARKERS = 'osD^vPX*'
 
 
@@ -26,7 +26,8 @@ def save(figure, path, dpi):
     """Write a figure to a file and forget it."""
     with warnings.catch_warnings():  # classes may be named in any script; letters the font lacks become boxes
         warnings.filterwarnings('ignore', message='Glyph .* missing from font')
-        figure.savefig(path, dpi=dpi)
+        dated = {'metadata': {'CreationDate': None}} if path.suffix == '.pdf' else {}  # no file tells when it was made
+        figure.savefig(path, dpi=dpi, **dated)
     plt.close(figure)
 
 
@@ -47,28 +48,33 @@ def confusion(matrix, classes, title, path):
     save(figure, path, 110)
 
 
-def accuracy_curves(curves, chance, title, path):
+def accuracy_curves(curves, methods, chance, title, path):
     """Draw accuracy over the number of training clips per class.
 
     Args:
-        curves: dictionary method -> list of (n, mean, std), n a number.
-        chance: accuracy of guessing.
-        path: image file.
+        curves: dictionary method -> list of (n, mean, low, high), n a number; low and high may be NaN.
+        methods: list of all methods of a report; a method's place in it chooses its colour and marker.
+        chance: accuracy of guessing; None where it is not known.
+        path: image file; the same input gives the same bytes.
     """
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout='constrained')
-    for number, (method, points) in enumerate(curves.items()):
-        n, mean, std = (np.array(column) for column in zip(*points))
+    figure, axes = plt.subplots(figsize=(8.5, 4.8), layout='constrained')
+    for method, points in curves.items():
+        look = style(methods.index(method))
+        n, mean, low, high = np.array(points).T
         dash = '--' if method.startswith('knn') else '-'  # baselines that train nothing
-        axes.plot(n, mean, linestyle=dash, label=method, **style(number))
-        axes.fill_between(n, mean - std, mean + std, color=style(number)['color'], alpha=0.15, linewidth=0)
-    axes.axhline(chance, color='grey', linestyle=':', label='chance')
+        again = methods.index(method) >= len(COLOURS)  # hollow where the colours begin again
+        axes.plot(n, mean, linestyle=dash, label=method, markersize=6.5, markerfacecolor='white' if again else None, **look)
+        axes.fill_between(n, low.clip(0, 1), high.clip(0, 1), color=look['color'], linewidth=0,
+                          alpha=0.15 if len(curves) <= 6 else 0.07)
+    if chance is not None:
+        axes.axhline(chance, color='grey', linestyle=':', label='chance')
     ticks = sorted({n for points in curves.values() for n, *_ in points})
     axes.set_xscale('log')
     axes.set_xticks(ticks, [str(n) for n in ticks])
     axes.minorticks_off()
     axes.set(xlabel='training clips per class (log scale)', ylabel='accuracy on the test part', ylim=(0, 1), title=title)
     axes.grid(alpha=0.3)
-    axes.legend(loc='upper left', fontsize=9)
+    figure.legend(loc='outside right upper', fontsize=9, handlelength=3.5)
     save(figure, path, 130)
 
 

@@ -1,0 +1,223 @@
+"""Reports: what has been measured as a folder of Markdown, tables and figures, and as a part of a README."""
+import re
+
+import pandas as pd
+
+import figures
+import tables
+from evaluation import write_table
+from experiment import ALL, config_of, experiments_folder
+from shared import UserError, atomic, locked, read_classes, write_text
+
+LEGEND = '''\
+## How to read this
+
+- A result is what a method gives for a data set, fold, n (training clips per class), seed and run; of one that was measured again
+  the newest counts. A name in brackets tells results of one method apart that were made in different ways.
+- std is the standard deviation over all single results (divisor: their number).
+- 95 % intervals are t intervals. Runs of one fold are tested on the same clips, so they are no independent measurements: where
+  there are several folds, the mean is the mean over folds of the means over runs, and the interval is over the folds' means.
+  With one fold it is over its runs, and says nothing about other test clips. A single value has no interval. The folds'
+  training parts overlap, which the interval does not know.
+- Verdicts compare our mean on the reference's folds with the reference: inside the spread means that they differ by no more than
+  the reference's spread, its standard deviation over runs.
+- Paired comparisons use draws that both methods have: the same fold, n, seed and run, hence the same training clips. p is of the
+  two-sided paired t-test, over the folds' mean differences where there are several folds, else over runs; p as such is not
+  corrected for the number of comparisons, p (Holm) is, for all pairs of methods at the same n (all in `paired.tsv`). There is none
+  for fewer than two differences, or where all are equal but not 0. The best method was chosen by the same results, which flatters
+  it: p (Holm) allows for that, the difference and its interval do not.
+- Times are sums over the results above. Representations, starting TensorFlow and runs without a result are not in them.
+'''
+
+
+def write(rows, name, missing=()):
+    """Write the report of some results to experiments/report_<name>/, print its accuracy tables; returns the folder (Path).
+
+    Args:
+        rows: DataFrame with the columns of results.tsv, or a part of it.
+        name: of the report; an earlier one of the same name is replaced.
+        missing: list of (dataset, method, reason) of methods that could not be run.
+
+    Writes report.md; accuracy.tsv, paired.tsv, verdicts.tsv, costs.tsv (see tables; empty cells: not defined);
+    accuracy_<dataset>.png and .pdf; confusion_<dataset>_<method>.png of each method's best run.
+    Raises UserError when there is no row.
+    """
+    if rows.empty:
+        raise UserError('there is no result to report: train and evaluate first, e.g. python sl_train.py spec')
+    folder = experiments_folder() / f'report_{name}'
+    with locked(folder / '.lock'):
+        summary, pairs, spent = tables.summarise(rows), tables.compare(rows), tables.costs(rows)
+        verdicts = tables.verdicts(rows, tables.read_references())
+        for table, file in ((summary, 'accuracy'), (pairs, 'paired'), (verdicts, 'verdicts'), (spent, 'costs')):
+            write_table(table, folder / f'{file}.tsv')
+        methods, text, drawn = sorted(summary['method'].unique()), [f'# Results: {name}'], []
+        datasets = sorted({*rows['dataset'], *(dataset for dataset, *_ in missing)})
+        for dataset in datasets:
+            own, of_pairs, of_spent = (table[table['dataset'] == dataset] for table in (summary, pairs, spent))
+            paths = draw_curves(dataset, own, methods, folder)
+            matrices, lines = draw_confusions(rows[rows['dataset'] == dataset], folder)
+            drawn += paths + matrices
+            picture = paths[0].name if paths else None
+            text += [f'## {dataset}', *overview(rows, dataset, verdicts, picture, missing), *recipes(rows, dataset),
+                     *headed('95 % intervals', tables.interval_markdown(own)),
+                     *headed('The best method against the others', tables.comparison_markdown(own, of_pairs)),
+                     *headed('Confusion matrices of the best runs', '\n'.join(lines)),
+                     *headed('Times (hours:minutes:seconds)', tables.cost_markdown(of_spent))]
+        write_text(folder / 'report.md', '\n\n'.join(part.strip('\n') for part in [*text, LEGEND]) + '\n')
+        for pattern in ('accuracy_*', 'confusion_*', '.tmp-*'):  # of an earlier report
+            for path in set(folder.glob(pattern)) - set(drawn):
+                path.unlink()
+    for dataset in datasets:
+        print(f'\n{dataset}\n' * (len(datasets) > 1) + f'\n{accuracy_table(rows, dataset, missing)}'.rstrip('\n'))
+    print(f'\nreport: {folder / "report.md"}')
+    return folder
+
+
+def headed(heading, content):
+    """A part of report.md (list of paragraphs); nothing where there is no content."""
+    return [f'### {heading}', content] if content.strip() else []
+
+
+def accuracy_table(rows, dataset, missing=()):
+    """The Markdown table of a data set's accuracy. Of `missing`, as in write, methods without results are mentioned once."""
+    rows = rows[rows['dataset'] == dataset]
+    reasons = {method: reason for name, method, reason in missing if name == dataset and method not in set(rows['method'])}
+    return tables.accuracy_markdown(tables.summarise(rows), reasons.items())
+
+
+def overview(rows, dataset, verdicts, picture, missing=()):
+    """What was run on a data set, accuracy, figure and verdicts as Markdown (list of paragraphs).
+
+    Args:
+        picture: address of the figure, None where there is none.
+    """
+    own = verdicts[verdicts['dataset'] == dataset]
+    text = [what_was_run(rows[rows['dataset'] == dataset]), accuracy_table(rows, dataset, missing)]
+    if picture:
+        text.append(f'![{dataset}: accuracy over the number of training clips per class]({picture})')
+    if len(own):
+        text += ['Beside figures that were published or released:', tables.verdict_markdown(own)]
+        text += [f'Reference for {", ".join(dict.fromkeys(group["method"]))}: {source}.'
+                 for source, group in own.groupby('source', sort=False)]
+    return text
+
+
+def what_was_run(rows):
+    """A sentence on a data set's results: folds, runs, seeds."""
+    if rows.empty:
+        return 'No results.'
+    rows = tables.newest(rows)
+
+    def span(numbers):
+        return str(min(numbers)) if min(numbers) == max(numbers) else f'{min(numbers)} to {max(numbers)}'
+
+    def several(word, values):
+        values = sorted(set(values))
+        return f'{word}{"s" * (len(values) > 1)} {", ".join(map(str, values))}'
+
+    runs = rows.groupby(['label', 'n_shot', 'fold']).size()
+    return (f'{rows["dataset"].iloc[0]}: {len(rows)} results, {several("fold", rows["fold"])} ({span(rows["clips"])} test clips '
+            f'each), {span(runs)} run{"s" * (max(runs) > 1)} per method, n and fold, {several("seed", rows["seed"])}.\n'
+            'In brackets: the number of runs over all folds.')
+
+
+def recipes(rows, dataset):
+    """What results of one method with different recipes were made with, as far as their experiments still tell (Markdown)."""
+    rows = tables.newest(rows[rows['dataset'] == dataset])
+    lines = []
+    for row in rows[rows['label'] != rows['method']].drop_duplicates('label').sort_values('label').itertuples():
+        overrides = config_of(experiments_folder() / row.experiment).get('overrides', {})
+        settings = [f'{key}={value!r}' for key, value in overrides.items()
+                    if key not in (*tables.RESULT, 'num_experiment_runs')]
+        lines.append(f'- {row.label}: e.g. experiments/{row.experiment}' + f' ({", ".join(settings)})' * bool(settings))
+    return headed('Recipes', '\n'.join(lines))
+
+
+def draw_curves(dataset, summary, methods, folder):
+    """Draw accuracy over n as accuracy_<dataset>.png and .pdf; returns the paths, none where there is no n to draw.
+
+    Args:
+        methods: of the whole report, see figures.accuracy_curves.
+    """
+    points = summary[summary['n_shot'] != ALL]
+    if points.empty:
+        return []
+    curves = {method: [(int(row.n_shot), row.mean, row.low, row.high) for row in group.itertuples()]
+              for method, group in points.groupby('method')}
+    try:
+        chance = 1 / len(read_classes(dataset))
+    except UserError as problem:
+        print(f'note: the figure of {dataset} is without the line of chance: {problem}')
+        chance = None
+    paths = [folder / f'accuracy_{dataset}.{ending}' for ending in ('png', 'pdf')]
+    for path in paths:
+        with atomic(path) as temporary:
+            figures.accuracy_curves(curves, methods, chance, f'{dataset}: mean accuracy and its 95 % interval', temporary)
+    return paths
+
+
+def draw_confusions(rows, folder):
+    """Draw the confusion matrix of every method's best run on a data set; returns the paths and lines for report.md."""
+    paths, lines = [], []
+    for row in tables.best_runs(rows).itertuples():
+        about = f'n = {row.n_shot}, fold {row.fold}, run {row.run}, accuracy {row.accuracy:.3f}'
+        source = f'{row.experiment}/{row.model}/confusion_matrix.tsv'
+        try:
+            matrix = pd.read_csv(experiments_folder() / source, sep='\t', index_col=0, keep_default_na=False)
+            counts = matrix.to_numpy(int)
+            if (counts.trace(), counts.sum()) != (row.correct, row.clips):
+                raise ValueError('it is of another evaluation')
+        except FileNotFoundError:
+            lines.append(f'- {row.label}: {about}; not drawn, experiments/{source} is not here (deleted, or made elsewhere)')
+        except ValueError as problem:  # pandas' complaints and ours
+            lines.append(f'- {row.label}: {about}; not drawn, experiments/{source} does not tell: {problem}')
+        else:
+            paths.append(folder / f'confusion_{row.dataset}_{slug(row.label)}.png')
+            lines.append(f'- [{row.label}]({paths[-1].name}): {about}')
+            with atomic(paths[-1]) as temporary:
+                figures.confusion(counts, list(matrix.columns), f'{row.dataset}: {row.label}\n{about}', temporary)
+    return paths, lines
+
+
+def slug(label):
+    """A method's name as a part of a file name: 'log-learn VGG' -> 'log-learn_VGG', 'VGG [1a2b3c4d]' -> 'VGG_1a2b3c4d'."""
+    return re.sub(r'[^\w.-]+', '_', label).strip('_')
+
+
+# ---- README ----------------------------------------------------------------------------------------------------------
+
+BEGIN, END = r'<!-- results: python report\.py .* -->', '<!-- end of results -->'
+
+
+def section(rows):
+    """The results section of a README (Markdown); it depends on `rows` and the references alone."""
+    verdicts = tables.verdicts(rows, tables.read_references())
+    return '\n\n'.join(part.strip('\n') for dataset in sorted(set(rows['dataset']))
+                       for part in overview(rows, dataset, verdicts, picture(rows, dataset)))
+
+
+def picture(rows, dataset):
+    """Address of a data set's figure, relative to the README; None where there is no n to draw."""
+    return f'docs/{dataset}.png' if (rows['n_shot'][rows['dataset'] == dataset] != ALL).any() else None
+
+
+def update_readme(path, rows, folder):
+    """Replace what stands between the two marker lines of a README by the section of `rows`.
+
+    The figures are copied from the report in `folder` into docs/ beside the README.
+    Raises UserError unless both markers are there, once each: <!-- results: python report.py ... --> and <!-- end of results -->.
+    """
+    try:
+        text = path.read_text(encoding='utf-8')
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as problem:
+        raise UserError(f'{path} is not a text file that can be read ({problem}): name the README with readme=') from None
+    found = re.fullmatch(rf'(.*^{BEGIN}$)(.*)(^{END}$.*)', text, re.DOTALL | re.MULTILINE)
+    if not found or len(re.findall(f'^(?:{BEGIN}|{END})$', text, re.MULTILINE)) != 2:
+        raise UserError(f'{path} should have two marker lines, once each, between which the results go: '
+                        f'<!-- results: python report.py ... --> and {END}')
+    for dataset in sorted(set(rows['dataset'])):
+        if address := picture(rows, dataset):
+            with atomic(path.parent / address) as temporary:
+                temporary.write_bytes((folder / f'accuracy_{dataset}.png').read_bytes())
+    write_text(path, f'{found[1]}\n\n{section(rows)}\n\n{found[3]}')
+    print(f'readme: {path}')
