@@ -175,7 +175,7 @@ def configure(group, name, arguments=()):
 def parse_arguments(doc, positional=None, meaning=None, epilog=None, optional=False):
     """Command line of a script: its positional argument and the list of key=value overrides.
 
-    The former is None where the script has none, or where it is `optional` and key=value comes first.
+    The former is None where the script has none, or where it is `optional` and left out.
     """
     parser = argparse.ArgumentParser(description=doc, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
     if positional:
@@ -412,8 +412,9 @@ def read_results(path=None):
     path = path or results_path()
     if not Path(path).is_file():
         raise UserError(f'{path} does not exist: no experiment has been evaluated yet')
-    texts, numbers = ('method', 'dataset', 'n_shot', 'recipe', 'data'), ('accuracy', 'train_seconds', 'test_seconds')
-    table = read_table({**dict.fromkeys(texts, str), **dict.fromkeys(numbers, float)}, path)
+    table = read_table({**dict.fromkeys(('method', 'dataset', 'n_shot', 'recipe', 'data'), str),
+                        **dict.fromkeys(('run', 'fold', 'correct', 'clips'), int),
+                        **dict.fromkeys(('accuracy', 'train_seconds', 'test_seconds'), float)}, path)
     wrong = table['n_shot'][~table['n_shot'].str.fullmatch(rf'[1-9]\d*|{ALL}')]
     if len(wrong):
         raise UserError(f'{path} is damaged (n_shot {wrong.iloc[0]!r}): move it away, and evaluate the experiments again')

@@ -26,8 +26,8 @@ def save(figure, path, dpi):
     """Write a figure to a file and forget it."""
     with warnings.catch_warnings():  # classes may be named in any script; letters the font lacks become boxes
         warnings.filterwarnings('ignore', message='Glyph .* missing from font')
-        dated = {'metadata': {'CreationDate': None}} if path.suffix == '.pdf' else {}  # no file tells when it was made
-        figure.savefig(path, dpi=dpi, **dated)
+        undated = {'CreationDate': None} if str(path).endswith('.pdf') else None  # the same picture is the same file
+        figure.savefig(path, dpi=dpi, metadata=undated)
     plt.close(figure)
 
 

@@ -5,10 +5,11 @@ Fixtures come by name; the functions are imported: `from conftest import tone, m
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
-from experiment import configure
+from experiment import RESULT_COLUMNS, configure
 from representations import parameters
 from shared import read_classes, write_dataset, write_json, write_text
 
@@ -81,6 +82,14 @@ def make_representation(data_folder, arrays, train, test, val=None, name='toy', 
     write_text(folder / 'index.tsv',
                ''.join(f'{key}\taudio_representation/{folder.name}/{key}.npy\t{key}.wav\n' for key in arrays))
     return folder
+
+
+def results(*values):
+    """Rows as in results.tsv (DataFrame); each is given by what differs from run 0 of VGG on fold 0 of the data set `toy`."""
+    default = {'date': '2024-01-01 00:00:00', 'experiment': 'fold_0_1', 'run': 0, 'method': 'VGG', 'dataset': 'toy', 'fold': 0,
+               'n_shot': '5', 'seed': 0, 'accuracy': 0.5, 'accuracy_low': 0.4, 'accuracy_high': 0.6, 'correct': 5, 'clips': 10,
+               'train_seconds': 10.0, 'test_seconds': 1.0, 'data': 'dddddddd', 'recipe': 'aaaaaaaa'}
+    return pd.DataFrame([{**default, 'model': f'm{number}', **row} for number, row in enumerate(values)], columns=RESULT_COLUMNS)
 
 
 # ---- VGGish ----------------------------------------------------------------------------------------------------------

@@ -78,8 +78,7 @@ def test_nothing_but_own_lines_is_printed(chain):
                         f'experiment: {folder}/experiments/{name}', f'next: python sl_evaluate.py {name}'],
         'sl_evaluate.py': ['device: .*; TensorFlow .*', r'TIMBRE, tones fold 1, n_shot 2: accuracy .* \(3 runs, .*\)',
                            f'results: {folder}/experiments/{name}', 'next: python report.py dataset=tones'],
-        'report.py': ['', *[r'\|.*\|'] * 4, '', f'table:  {folder}/experiments/report_tones.md',
-                      f'        {folder}/experiments/report_tones.tsv', f'figure: {folder}/experiments/report_tones.png'],
+        'report.py': ['', *[r'\|.*\|'] * 4, '', f'report: {folder}/experiments/report_tones/report.md'],
     }
     for script, patterns in expected.items():
         lines = chain.done[script].stdout.split('\n')[:-1]
@@ -235,18 +234,21 @@ def test_files_of_a_model_agree(chain, method):
 def test_report_is_the_table_of_results(chain):
     header, *results = rows(chain.data / 'experiments/results.tsv')
     assert len(results) == 6
-    text = (chain.data / 'experiments/report_tones.md').read_text()
+    folder = chain.data / 'experiments/report_tones'
+    text = (folder / 'report.md').read_text().partition('### 95')[0]
     head, _, *lines = [[cell.strip() for cell in line.split('|')[1:-1]] for line in text.splitlines() if '|' in line]
     assert head == ['accuracy, mean +- std (runs)', 'n = 2']
     wanted, summary = [], []
     for method in ('TIMBRE', 'knn_mfcc'):
         accuracies = [float(dict(zip(header, row))['accuracy']) for row in results if method in row]
         wanted.append([method, f'{np.mean(accuracies):.3f} +- {np.std(accuracies):.3f} (3)'])
-        summary.append([method, '2', f'{np.mean(accuracies):.6g}', f'{np.std(accuracies):.6g}'])
+        summary.append(['tones', method, '2', f'{np.mean(accuracies):.6g}', f'{np.std(accuracies):.6g}'])
     assert lines == wanted
-    header, *table = rows(chain.data / 'experiments/report_tones.tsv')
-    assert header[:4] == ['method', 'n_shot', 'mean', 'std'] and [row[:4] for row in table] == summary
-    assert (chain.data / 'experiments/report_tones.png').read_bytes().startswith(b'\x89PNG')
+    header, *table = rows(folder / 'accuracy.tsv')
+    assert header[:5] == ['dataset', 'method', 'n_shot', 'mean', 'std'] and [row[:5] for row in table] == summary
+    assert {path.name for path in folder.iterdir()} == {
+        '.lock', 'report.md', 'accuracy.tsv', 'paired.tsv', 'verdicts.tsv', 'costs.tsv', 'accuracy_tones.png', 'accuracy_tones.pdf',
+        'confusion_tones_TIMBRE.png', 'confusion_tones_knn_mfcc.png'}
 
 
 def test_the_same_command_gives_identical_results(chain, tmp_path):
@@ -574,7 +576,7 @@ def test_demo_with_a_broken_file(tmp_path):
     assert table[0] == ['accuracy, mean +- std (runs)', 'n = 1', 'n = 2']
     assert [line[0] for line in table[2:]] == ['TIMBRE', 'knn_mfcc', 'proto, 4 filters']
     assert all(re.fullmatch(r'[01]\.\d{3} \+- 0\.\d{3} \(2\)', cell) for line in table[2:] for cell in line[1:])
-    assert (data / 'experiments/report_mine.png').read_bytes().startswith(b'\x89PNG')
+    assert (data / 'experiments/report_mine/accuracy_mine.png').read_bytes().startswith(b'\x89PNG')
     header, *results = rows(data / 'experiments/results.tsv')
     assert len(results) == 12
     bad = next(key for key, path in rows(data / 'index/mine/index_mine_folds_all.tsv') if path == 'low/low_2.wav')

@@ -1,111 +1,297 @@
-"""Tables of accuracy from the rows of results.tsv."""
-import matplotlib.image
+"""Tables from the rows of results.tsv: averages, paired comparisons, verdicts, times, and their Markdown."""
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from experiment import RESULT_COLUMNS, experiments_folder, read_results, record
-from shared import UserError, write_dataset
-from tables import markdown, report, summarise
-
-
-def rows(*values):
-    """A DataFrame of results; each row is given by what differs from the first run of VGG on fold 0."""
-    default = {'date': '2024-01-01 00:00:00', 'experiment': 'fold_0_1', 'model': 'm', 'run': 0, 'method': 'VGG',
-               'dataset': 'toy', 'fold': 0,
-               'n_shot': '5', 'seed': 0, 'accuracy': 0.5, 'accuracy_low': 0.4, 'accuracy_high': 0.6, 'correct': 5, 'clips': 10,
-               'train_seconds': 10.0, 'test_seconds': 1.0, 'recipe': 'aaaaaaaa'}
-    return pd.DataFrame([{**default, 'model': f'm{number}', **row} for number, row in enumerate(values)], columns=RESULT_COLUMNS)
+from conftest import results
+from shared import UserError
+from tables import (REFERENCE_COLUMNS, accuracy_markdown, best_runs, compare, comparison_markdown, cost_markdown, costs, holm,
+                    interval_markdown, newest, read_references, summarise, verdict_markdown, verdicts)
 
 
-def table(summary, *columns):
-    return summary[list(columns)].values.tolist()
+def table(frame, *columns):
+    return frame[list(columns)].values.tolist()
 
+
+# ---- averages --------------------------------------------------------------------------------------------------------
 
 def test_mean_std_interval_runs_and_seconds():
-    summary = summarise(rows({'run': 0, 'accuracy': 0.4, 'train_seconds': 1.0, 'test_seconds': 2.0},
-                             {'run': 1, 'accuracy': 0.5, 'train_seconds': 2.0},
-                             {'run': 2, 'accuracy': 0.6, 'train_seconds': 6.0}))
-    assert list(summary.columns) == ['method', 'n_shot', 'mean', 'std', 'low', 'high', 'runs', 'folds', 'train_seconds',
-                                     'test_seconds']
-    assert len(summary) == 1 and table(summary, 'method', 'n_shot', 'runs', 'folds') == [['VGG', '5', 3, 1]]
+    summary = summarise(results({'run': 0, 'accuracy': 0.4, 'train_seconds': 1.0, 'test_seconds': 2.0},
+                                {'run': 1, 'accuracy': 0.5, 'train_seconds': 2.0},
+                                {'run': 2, 'accuracy': 0.6, 'train_seconds': 6.0}))
+    assert list(summary.columns) == ['dataset', 'method', 'n_shot', 'mean', 'std', 'low', 'high', 'runs', 'folds',
+                                     'train_seconds', 'test_seconds']
+    assert table(summary, 'dataset', 'method', 'n_shot', 'runs', 'folds') == [['toy', 'VGG', '5', 3, 1]]
     np.testing.assert_allclose(table(summary, 'mean', 'std', 'low', 'high', 'train_seconds', 'test_seconds'),
                                [[0.5, 0.0816497, 0.2515862, 0.7484138, 3, 4 / 3]], atol=1e-6)
 
 
+def test_several_folds_are_the_measurements():
+    """Means of folds: 0.5, 0.6, 0.55; their standard deviation is 0.05 (divisor 2), t of 2 degrees of freedom 4.3026527."""
+    accuracies = {0: [0.4, 0.6], 1: [0.6], 2: [0.5, 0.55, 0.6]}
+    summary = summarise(results(*({'fold': fold, 'run': run, 'accuracy': accuracy}
+                                  for fold, runs in accuracies.items() for run, accuracy in enumerate(runs))))
+    assert table(summary, 'runs', 'folds') == [[6, 3]]
+    half = 4.3026527 * 0.05 / 3 ** 0.5
+    np.testing.assert_allclose(table(summary, 'mean', 'low', 'high'), [[0.55, 0.55 - half, 0.55 + half]], atol=1e-7)
+    assert summary['std'][0] == pytest.approx(np.std([0.4, 0.6, 0.6, 0.5, 0.55, 0.6]))
+
+
+def test_a_single_value_has_no_interval():
+    assert np.isnan(table(summarise(results({})), 'low', 'high')).all()
+    assert table(summarise(results({})), 'mean', 'std') == [[0.5, 0]]
+
+
 @pytest.mark.parametrize('order', [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_of_a_repeated_run_the_newest_counts(order):
+    """Also when it is of other sounds."""
     repeated = [{'date': '2024-01-01 00:00:00', 'accuracy': 0.1},
                 {'date': '2024-01-02 00:00:00', 'accuracy': 0.2, 'experiment': 'fold_0_2'},
-                {'date': '2024-02-01 00:00:00', 'accuracy': 0.3, 'experiment': 'fold_0_3'}]
-    summary = summarise(rows(*(repeated[i] for i in order), {'run': 1, 'accuracy': 0.5}))
+                {'date': '2024-02-01 00:00:00', 'accuracy': 0.3, 'experiment': 'fold_0_3', 'data': 'eeeeeeee'}]
+    rows = results(*(repeated[i] for i in order), {'run': 1, 'accuracy': 0.5})
+    summary = summarise(rows)
     assert table(summary, 'runs') == [[2]] and summary['mean'][0] == pytest.approx(0.4)
+    assert sorted(newest(rows)['accuracy']) == [0.3, 0.5] and costs(rows)['runs'].tolist() == [2]
 
 
 def test_of_runs_of_the_same_second_the_last_row_counts():
-    assert summarise(rows({'accuracy': 0.1}, {'accuracy': 0.2}))['mean'].tolist() == [0.2]
+    assert summarise(results({'accuracy': 0.1}, {'accuracy': 0.2}))['mean'].tolist() == [0.2]
 
 
 @pytest.mark.parametrize('other', [{'run': 1}, {'fold': 1}, {'seed': 1}])
 def test_runs_folds_and_seeds_are_averaged(other):
-    summary = summarise(rows({'accuracy': 0.2}, {'accuracy': 0.4, **other}))
+    summary = summarise(results({'accuracy': 0.2}, {'accuracy': 0.4, **other}))
     assert table(summary, 'runs', 'folds') == [[2, 2 if 'fold' in other else 1]]
     assert summary['mean'][0] == pytest.approx(0.3) and summary['std'][0] == pytest.approx(0.1)
 
 
-def test_recipes_are_told_apart():
-    summary = summarise(rows({'accuracy': 0.1}, {'accuracy': 0.2, 'recipe': 'bbbbbbbb'},
-                             {'accuracy': 0.3, 'recipe': 'bbbbbbbb', 'n_shot': '10'},
-                             {'accuracy': 0.4, 'method': 'TIMBRE', 'recipe': 'cccccccc'}))
-    assert table(summary, 'method', 'n_shot', 'mean') == [['TIMBRE', '5', 0.4], ['VGG [aaaaaaaa]', '5', 0.1],
-                                                          ['VGG [bbbbbbbb]', '5', 0.2],
-                                                          ['VGG [bbbbbbbb]', '10', 0.3]]
+def test_recipes_are_told_apart_within_a_data_set():
+    summary = summarise(results({'accuracy': 0.1}, {'accuracy': 0.2, 'recipe': 'bbbbbbbb'},
+                                {'accuracy': 0.3, 'recipe': 'bbbbbbbb', 'n_shot': '10'},
+                                {'accuracy': 0.5, 'dataset': 'other', 'recipe': 'bbbbbbbb'},
+                                {'accuracy': 0.4, 'method': 'TIMBRE', 'recipe': 'cccccccc'}))
+    assert table(summary, 'dataset', 'method', 'n_shot', 'mean') == [
+        ['other', 'VGG', '5', 0.5], ['toy', 'TIMBRE', '5', 0.4], ['toy', 'VGG [aaaaaaaa]', '5', 0.1],
+        ['toy', 'VGG [bbbbbbbb]', '5', 0.2], ['toy', 'VGG [bbbbbbbb]', '10', 0.3]]
 
 
 def test_order_of_n():
-    summary = summarise(rows(*({'n_shot': n, 'method': method} for n in ('all', '100', '5', '20', '1') for method in ('b', 'a'))))
+    names = ('all', '100', '5', '20', '1')
+    summary = summarise(results(*({'n_shot': n, 'method': method} for n in names for method in ('b', 'a'))))
     assert table(summary, 'method', 'n_shot') == [[method, n] for method in 'ab' for n in ('1', '5', '20', '100', 'all')]
 
 
-def test_markdown():
-    summary = summarise(rows({'accuracy': 0.25}, {'accuracy': 0.75, 'run': 1}, {'accuracy': 1 / 3, 'n_shot': 'all'},
-                             {'accuracy': 0.125, 'n_shot': '20', 'method': 'knn_mfcc'}))
-    assert markdown(summary).splitlines() == [
-        '| accuracy, mean +- std (runs) | n = 5              | n = 20             | n = all            |',
-        '|------------------------------|--------------------|--------------------|--------------------|',
-        '| VGG                          | 0.500 +- 0.250 (2) |                    | 0.333 +- 0.000 (1) |',
-        '| knn_mfcc                     |                    | 0.125 +- 0.000 (1) |                    |']
-    assert markdown(summary).endswith('|\n')
+# ---- paired comparison -----------------------------------------------------------------------------------------------
+
+def pairs_of(accuracies, draws=None, methods=('TIMBRE', 'VGG')):
+    """Rows of two methods: accuracies (pairs) on `draws` (dictionaries; default: runs)."""
+    draws = draws or [{'run': run} for run in range(len(accuracies))]
+    return results(*({**draw, 'method': method, 'accuracy': accuracy}
+                     for draw, pair in zip(draws, accuracies) for method, accuracy in zip(methods, pair)))
 
 
-@pytest.fixture
-def toy(data_folder):
-    write_dataset('toy', data_folder, ['a.wav'] * 4, [0, 1, 2, 3], list('abcd'), [{'train': [0, 1, 2, 3]}], {})
+def test_comparison_over_runs():
+    """Differences 0.1, 0.2, 0.3: their standard deviation is 0.1, t = 0.2 / (0.1 / sqrt(3))."""
+    accuracies = [(0.5, 0.4), (0.7, 0.5), (0.6, 0.3)]
+    found = compare(pairs_of(accuracies))
+    assert list(found.columns) == ['dataset', 'n_shot', 'method', 'other', 'pairs', 'folds', 'difference', 'low', 'high', 'p',
+                                   'p_holm']
+    assert table(found, 'dataset', 'n_shot', 'method', 'other', 'pairs', 'folds') == [['toy', '5', 'TIMBRE', 'VGG', 3, 1]]
+    half = 4.3026527 * 0.1 / 3 ** 0.5
+    np.testing.assert_allclose(table(found, 'difference', 'low', 'high'), [[0.2, 0.2 - half, 0.2 + half]], atol=1e-7)
+    assert found['p'][0] == pytest.approx(0.0741799, abs=1e-7)
+    assert found['p'][0] == pytest.approx(stats.ttest_rel(*zip(*accuracies)).pvalue)
+    assert found['p_holm'][0] == found['p'][0]  # there is one comparison
 
 
-def test_report(toy, capsys):
-    record(rows({'accuracy': 0.25}, {'accuracy': 0.75, 'run': 1}, {'n_shot': '10'}, {'n_shot': 'all'},
-                {'dataset': 'other', 'accuracy': 0.9}).to_dict('records'))
-    paths = report(read_results(), 'toy')
-    assert paths == [experiments_folder() / f'report_toy.{ending}' for ending in ('md', 'tsv', 'png')]
-    text = paths[0].read_text()
-    assert text.startswith('Accuracy on toy\n\n| accuracy') and '0.500 +- 0.250 (2)' in text and '0.9' not in text
-    assert text.partition('\n\n')[2] in capsys.readouterr().out
-    stored = pd.read_csv(paths[1], sep='\t', dtype={'n_shot': str})
-    assert stored[['method', 'n_shot', 'mean', 'runs']].values.tolist() == [['VGG', '5', 0.5, 2], ['VGG', '10', 0.5, 1],
-                                                                            ['VGG', 'all', 0.5, 1]]
-    picture = matplotlib.image.imread(paths[2])
-    assert min(picture.shape[:2]) > 300 and picture[..., :3].std() > 0.05
+def test_comparison_over_folds():
+    """Differences per fold: 0.1 (of 0.0 and 0.2), 0.3, 0.2: as above, however many runs a fold has."""
+    draws = [{'fold': 0, 'run': 0}, {'fold': 0, 'run': 1}, {'fold': 1, 'run': 0}, {'fold': 2, 'seed': 7}]
+    found = compare(pairs_of([(0.5, 0.5), (0.7, 0.5), (0.6, 0.3), (0.3, 0.1)], draws))
+    half = 4.3026527 * 0.1 / 3 ** 0.5
+    assert table(found, 'pairs', 'folds') == [[4, 3]]
+    np.testing.assert_allclose(table(found, 'difference', 'low', 'high'), [[0.2, 0.2 - half, 0.2 + half]], atol=1e-7)
+    assert found['p'][0] == pytest.approx(0.0741799, abs=1e-7)
 
 
-def test_report_of_all_clips_alone(toy):
-    """There is no n to draw: the table must come all the same."""
-    record(rows({'n_shot': 'all'}).to_dict('records'))
-    assert 'n = all' in report(read_results(), 'toy')[0].read_text()
+@pytest.mark.parametrize('key', ['run', 'fold', 'seed', 'n_shot', 'dataset'])
+def test_only_equal_draws_are_compared(key):
+    """VGG has 0.9 on draws that TIMBRE lacks, and the other way round."""
+    values = ['1', '2', '3', '4'] if key in ('n_shot', 'dataset') else [1, 2, 3, 4]
+    rows = results(*({key: value, 'method': 'TIMBRE', 'accuracy': a} for value, a in zip(values[:3], (0.9, 0.5, 0.6))),
+                   *({key: value, 'method': 'VGG', 'accuracy': a} for value, a in zip(values[1:], (0.4, 0.3, 0.9))))
+    found = compare(rows)
+    assert found['pairs'].sum() == 2 and found['method'].unique().tolist() == ['TIMBRE']
+    if key in ('n_shot', 'dataset'):
+        np.testing.assert_allclose(found['difference'], [0.1, 0.3])
+    else:
+        np.testing.assert_allclose(found['difference'], [0.2])
 
 
-def test_report_without_results(toy):
-    record(rows({'dataset': 'other'}).to_dict('records'))
-    with pytest.raises(UserError,
-                       match=r"no result on 'toy': train and evaluate first, e\.g\. python sl_train\.py spec dataset=toy"):
-        report(read_results(), 'toy')
+def test_methods_without_a_common_draw_are_not_compared():
+    found = compare(results({'run': 0}, {'run': 1, 'method': 'TIMBRE'}))
+    assert found.empty and 'p_holm' in found
+
+
+def test_a_repeated_run_is_one_pair():
+    rows = pd.concat([pairs_of([(0.5, 0.4), (0.5, 0.2)]), results({'date': '2025', 'accuracy': 0.1})])
+    found = compare(rows)
+    assert found['pairs'].tolist() == [2] and found['difference'][0] == pytest.approx((0.4 + 0.3) / 2)
+
+
+@pytest.mark.parametrize('accuracies, p', [([(0.5, 0.4)], np.nan), ([(0.5, 0.5)], np.nan), ([(0.5, 0.4), (0.4, 0.3)], np.nan),
+                                           ([(0.5, 0.5), (0.3, 0.3)], 1)])
+def test_no_p_for_one_difference_or_equal_ones(accuracies, p):
+    found = compare(pairs_of(accuracies))
+    np.testing.assert_equal(table(found, 'low', 'high', 'p', 'p_holm'), [[np.nan, np.nan, p, p]])
+    assert found['difference'][0] == pytest.approx(np.subtract(*accuracies[0]))
+
+
+@pytest.mark.parametrize('p, corrected', [
+    ([0.04, 0.01, 0.03], [0.06, 0.03, 0.06]), ([0.5, 0.9], [1, 1]), ([0.02], [0.02]), ([], []),
+    ([np.nan, 0.02, 0.01], [np.nan, 0.02, 0.02]), ([np.nan], [np.nan])])
+def test_holm(p, corrected):
+    np.testing.assert_allclose(holm(p), corrected)
+
+
+def test_correction_within_a_data_set_and_n():
+    rng = np.random.default_rng(0)
+    draws = itertools.product(('one', 'two'), ('5', '20'), 'abc', range(4))
+    rows = results(*({'dataset': dataset, 'n_shot': n, 'method': method, 'run': run, 'accuracy': rng.random()}
+                     for dataset, n, method, run in draws))
+    found = compare(rows)
+    assert table(found, 'dataset', 'n_shot', 'method', 'other') == [
+        [dataset, n, *pair] for dataset in ('one', 'two') for n in ('5', '20') for pair in ('ab', 'ac', 'bc')]
+    for _, group in found.groupby(['dataset', 'n_shot']):
+        low, middle, high = np.sort(group['p'])
+        first = 3 * low
+        second = max(first, 2 * middle)
+        np.testing.assert_allclose(np.sort(group['p_holm']), np.minimum([first, second, max(second, high)], 1))
+
+
+# ---- verdicts --------------------------------------------------------------------------------------------------------
+
+def references(*values):
+    """References like those of read_references; each is given by what differs from VGG's at n = 5."""
+    default = {'dataset': 'toy', 'method': 'VGG', 'n_shot': '5', 'folds': {0}, 'settings': '', 'accuracy': 0.5, 'spread': 0.1,
+               'runs': 3, 'source': 'a study'}
+    return pd.DataFrame([{**default, **value} for value in values], columns=REFERENCE_COLUMNS)
+
+
+@pytest.mark.parametrize('accuracy, reference, spread, verdict', [
+    (0.55, 0.5, 0.1, 'inside the spread'), (0.65, 0.5, 0.1, 'outside the spread'), (0.35, 0.5, 0.1, 'outside the spread'),
+    (0.619, 0.538, 0.081, 'inside the spread'), (0.7, 0.6, 0.1, 'inside the spread'), (0.3, 0.4, 0.1, 'inside the spread'),
+    (0.601, 0.5, 0.1, 'outside the spread'), (0.5, 0.5, np.nan, 'no spread known'), (0.5, 0.5, 0, 'inside the spread')])
+def test_verdict(accuracy, reference, spread, verdict):
+    """A difference as large as the spread is inside, whatever the last bits say."""
+    found = verdicts(results({'accuracy': accuracy}), references({'accuracy': reference, 'spread': spread}))
+    assert found['verdict'].tolist() == [verdict]
+    assert found['difference'][0] == pytest.approx(accuracy - reference)
+
+
+def test_what_a_verdict_compares():
+    rows = results({'accuracy': 0.4}, {'accuracy': 0.5, 'run': 1}, {'accuracy': 0.9, 'fold': 1}, {'accuracy': 0.9, 'n_shot': '20'},
+                   {'accuracy': 0.9, 'dataset': 'other'}, {'accuracy': 0.9, 'method': 'VGG-128'})
+    found = verdicts(rows, references({'settings': 'max_accuracy=10'}, {'method': 'proto'}, {'n_shot': '1'}))
+    assert table(found, 'dataset', 'method', 'n_shot', 'runs', 'reference', 'spread', 'reference_runs', 'settings', 'source') == [
+        ['toy', 'VGG', '5', 2, 0.5, 0.1, 3, 'max_accuracy=10', 'a study']]
+    np.testing.assert_allclose(table(found, 'mean', 'std', 'difference'), [[0.45, 0.05, -0.05]])
+
+
+def test_every_recipe_has_a_verdict():
+    rows = results({'accuracy': 0.45}, {'accuracy': 0.9, 'recipe': 'bbbbbbbb'})
+    assert table(verdicts(rows, references({})), 'method', 'verdict') == [['VGG [aaaaaaaa]', 'inside the spread'],
+                                                                          ['VGG [bbbbbbbb]', 'outside the spread']]
+
+
+def test_a_reference_of_several_folds():
+    rows = results({'accuracy': 0.4}, {'accuracy': 0.2, 'run': 1}, {'accuracy': 0.7, 'fold': 2}, {'accuracy': 0.9, 'fold': 1})
+    assert verdicts(rows, references({'folds': {0, 2}}))['mean'].tolist() == [0.5]
+    assert verdicts(rows, references({'folds': {0, 3}})).empty  # of fold 3 there is none
+
+
+def test_references_of_the_repository():
+    found = read_references()
+    values = {(row.dataset, row.method, row.n_shot): (row.accuracy, row.spread, row.runs, row.settings, row.folds)
+              for row in found.itertuples()}
+    assert values['esc10', 'VGG', '5'] == (0.538, 0.081, 3, '', {0})
+    *proto, settings, folds = values['esc10', 'proto', '5']
+    assert (proto[0], np.isnan(proto[1]), proto[2], settings, folds) == (0.438, True, 1, 'max_accuracy=10', {0})
+    assert len(values) == len(found) == 8 and (found['source'] != '').all()
+
+
+@pytest.mark.parametrize('content, part', [
+    (None, 'does not exist'), ('', 'damaged'), ('a\tb\n1\t2\n', 'lacks the columns dataset, method'), (b'\xff\xfe\x00', 'damaged'),
+    ('accuracy=half', 'damaged'), ('accuracy=', 'damaged'), ('accuracy=1.5', 'damaged'), ('spread=-0.1', 'damaged'),
+    ('folds=', 'damaged'), ('folds=a', 'damaged'), ('runs=x', 'damaged')])
+def test_damaged_references(tmp_path, content, part):
+    path = tmp_path / 'references.tsv'
+    if isinstance(content, str) and '=' in content:
+        key, _, value = content.partition('=')
+        row = {**dict.fromkeys(REFERENCE_COLUMNS, 'x'), 'folds': '0', 'accuracy': '0.5', 'spread': '', 'runs': '3'}
+        path.write_text('\n'.join('\t'.join(line) for line in (row, row.values())) + '\n')
+        assert np.isnan(read_references(path)['spread'][0])
+        content = '\n'.join('\t'.join(line) for line in (row, {**row, key: value}.values())) + '\n'
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match=rf'references\.tsv .*{part}.*git checkout'):
+        read_references(path)
+
+
+# ---- times, best runs ------------------------------------------------------------------------------------------------
+
+def test_costs():
+    found = costs(results({}, {'n_shot': '20', 'train_seconds': 3600.0}, {'method': 'TIMBRE', 'test_seconds': 0.5},
+                          {'dataset': 'other'}))
+    assert found.values.tolist() == [['other', 'VGG', 1, 10, 1], ['toy', 'TIMBRE', 1, 10, 0.5], ['toy', 'VGG', 2, 3610, 2]]
+    assert [cell.strip() for cell in cost_markdown(found).splitlines()[4].split('|')] == ['', 'VGG', '2', '1:00:10', '0:00:02', '']
+
+
+def test_best_runs():
+    rows = results({'accuracy': 0.9, 'date': '2023'}, {'accuracy': 0.6}, {'accuracy': 0.7, 'run': 1},
+                   {'accuracy': 0.7, 'n_shot': '20', 'fold': 2}, {'accuracy': 0.7, 'n_shot': '20', 'fold': 1},
+                   {'accuracy': 0.2, 'n_shot': 'all'}, {'accuracy': 0.1, 'method': 'TIMBRE'})
+    assert table(best_runs(rows), 'label', 'n_shot', 'fold', 'model') == [['TIMBRE', '5', 0, 'm6'], ['VGG', '20', 1, 'm4']]
+
+
+# ---- Markdown --------------------------------------------------------------------------------------------------------
+
+def test_accuracy_markdown():
+    summary = summarise(results({'accuracy': 0.25}, {'accuracy': 0.75, 'run': 1}, {'accuracy': 1 / 3, 'n_shot': 'all'},
+                                {'accuracy': 0.125, 'n_shot': '20', 'method': 'knn_mfcc'}))
+    lines = ['| accuracy, mean +- std (runs) | n = 5              | n = 20    | n = all   |',
+             '|------------------------------|--------------------|-----------|-----------|',
+             '| VGG                          | 0.500 +- 0.250 (2) |           | 0.333 (1) |',
+             '| knn_mfcc                     |                    | 0.125 (1) |           |']
+    assert accuracy_markdown(summary) == '\n'.join(lines) + '\n'
+    assert accuracy_markdown(summary, [('a', 'needs b')]) == '\n'.join(
+        [*lines, '| a                            | needs b            |           |           |']) + '\n'
+
+
+def test_interval_markdown():
+    rows = results({'accuracy': 0.4}, {'accuracy': 0.6, 'fold': 1}, {'accuracy': 0.5, 'run': 1}, {'n_shot': '20'},
+                   {'n_shot': '1'}, {'n_shot': '1', 'accuracy': 0.6, 'run': 1})
+    *_, line = interval_markdown(summarise(rows)).splitlines()
+    assert [cell.strip() for cell in line.split('|')[1:-1]] == [
+        'VGG', '0.550 (0.000 to 1.000, 2 runs)', '0.525 (0.000 to 1.000, 2 folds)', '0.500']
+
+
+def test_verdict_markdown():
+    rows = results({'accuracy': 0.4}, {'accuracy': 0.5, 'run': 1}, {'method': 'proto', 'accuracy': 0.4})
+    text = verdict_markdown(verdicts(rows, references({}, {'method': 'proto', 'spread': np.nan, 'runs': 1, 'settings': 's=1'})))
+    assert [[cell.strip() for cell in line.split('|')[1:-1]] for line in text.splitlines()[2:]] == [
+        ['VGG', '5', '0.450 +- 0.050 (2)', '0.500 +- 0.100 (3)', '', '-0.050', 'inside the spread'],
+        ['proto', '5', '0.400 (1)', '0.500 (1)', 's=1', '-0.100', 'no spread known']]
+
+
+def test_the_best_method_against_the_others():
+    rows = pd.concat([pairs_of([(0.4, 0.5), (0.5, 0.7), (0.3, 0.6)]), results({'method': 'proto', 'accuracy': 0.2},
+                                                                              {'method': 'proto', 'n_shot': '20'})])
+    text = comparison_markdown(summarise(rows), compare(rows))
+    assert [[cell.strip() for cell in line.split('|')[1:-1]] for line in text.splitlines()[2:]] == [
+        ['5', 'VGG', 'TIMBRE', '+0.200', '-0.048 to +0.448', '0.074', '0.074', '3 in 1 fold'],
+        ['5', 'VGG', 'proto', '+0.300', '', '', '', '1 in 1 fold']]
+    assert comparison_markdown(summarise(results({})), compare(results({}))) == ''
