@@ -20,7 +20,7 @@ LEGEND = '''\
   With one fold it is over its runs, and says nothing about other test clips. A single value has no interval. The folds'
   training parts overlap, which the interval does not know.
 - Verdicts compare our mean on the reference's folds with the reference: inside the spread means that they differ by no more than
-  the reference's spread, its standard deviation over runs.
+  the reference's spread, its standard deviation over runs. A mean of few runs, ours or theirs, is easily outside by chance.
 - Paired comparisons use draws that both methods have: the same fold, n, seed and run, hence the same training clips. p is of the
   two-sided paired t-test, over the folds' mean differences where there are several folds, else over runs; p as such is not
   corrected for the number of comparisons, p (Holm) is, for all pairs of methods at the same n (all in `paired.tsv`). There is none
