@@ -237,8 +237,8 @@ def make_stamped_folder(parent, prefix):
             seconds += 1
 
 
-def same_but(config, other, ignored=('configuration', 'overrides', 'resume', 'experiment')):
-    """Whether two configurations are equal apart from keys that do not change the result."""
+def same_but(config, other, ignored=('configuration', 'overrides', 'resume', 'experiment', 'num_experiment_runs')):
+    """Whether two configurations are equal apart from keys that do not change what a run gives."""
     plain = [{k: v for k, v in json.loads(json.dumps(c)).items() if k not in ignored} for c in (config, other)]
     return plain[0] == plain[1]
 
@@ -250,15 +250,18 @@ class Experiment:
         self.folder, self.id, self.config, self._lock = folder, folder.name, config, lock
 
     @classmethod
-    def start(cls, config):
-        """Continue the newest unfinished experiment of the same configuration, or begin a new one.
+    def start(cls, config, again=True):
+        """Continue the newest experiment of the same configuration that has fewer runs than wanted, or begin a new one.
 
-        `config` names the script that makes the experiment under the key 'script'.
         Model folders that were not finished are deleted: their runs begin again from their seeds.
+
+        Args:
+            config: names the script that makes the experiment under the key 'script'.
+            again: whether an experiment that has all runs is trained anew, in a new folder; otherwise it is the one returned.
         """
         if config.get('resume', True):
             for folder in list_experiments():
-                experiment = cls._lock_unfinished(folder, config)
+                experiment = cls._lock_same(folder, config, again)
                 if experiment:
                     done = finished_models(folder)
                     print(f'continuing {folder.name}: {len(done)} of {config["num_experiment_runs"]} runs are finished')
@@ -272,10 +275,13 @@ class Experiment:
         return experiment
 
     @classmethod
-    def _lock_unfinished(cls, folder, config):
-        if not same_but(config, config_of(folder)) or len(finished_models(folder)) >= config['num_experiment_runs']:
+    def _lock_same(cls, folder, config, again):
+        found, wanted = config_of(folder), config['num_experiment_runs']
+        if not same_but(config, found) or (again and len(finished_models(folder)) >= wanted):
             return None
         lock = _lock(folder)
+        if lock and found['num_experiment_runs'] < wanted:
+            write_json(folder / 'config.json', {**found, 'num_experiment_runs': wanted})
         return cls(folder, config, lock) if lock else None
 
     def new_model(self):
@@ -301,8 +307,13 @@ class Experiment:
             self.finish_model(folder)
 
     def results(self):
-        """Rows of results.tsv of the finished runs, where each run is evaluated right after its training (list)."""
-        return [read_json(self.folder / name / 'result.json', 'train again') for name in self.models()]
+        """Rows of results.tsv of the finished runs that were evaluated, made by this configuration and data (list)."""
+        kept = [_read_object(self.folder / name / 'result.json') for name in self.models()]
+        return [row for row in kept if (row.get('recipe'), row.get('data')) == (recipe(self.config), short_name(self.config['data']))]
+
+    def without_result(self):
+        """Names of the model folders of finished runs that `results` does not give."""
+        return [name for name in self.models() if name not in {row['model'] for row in self.results()}]
 
     def close(self):
         self._lock.close()
@@ -338,11 +349,16 @@ def _lock(folder):
 
 def config_of(folder):
     """An experiment's configuration; {} where it was killed before that was written."""
+    return _read_object(folder / 'config.json')
+
+
+def _read_object(path):
+    """A JSON object; {} where it is missing or damaged."""
     try:
-        config = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
+        content = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError):
         return {}
-    return config if isinstance(config, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def finished_models(folder):
