@@ -1,4 +1,5 @@
 """Which VGGish an experiment starts from: its checkpoint file, checked before TensorFlow starts, and its kind of input."""
+import functools
 import glob
 import hashlib
 from pathlib import Path
@@ -28,12 +29,17 @@ def path_of(config):
     """
     if not config['checkpoint']:
         raise UserError(f'checkpoint=None is not valid here: the weights of a trained VGGish are needed. {REMEDY}')
-    path = Path(__file__).resolve().parent / config['checkpoint']
+    path = place(config['checkpoint'])
     if not files_of(path):
         raise UserError(f'the VGGish checkpoint {path} does not exist. {REMEDY}')
     if config.get('checkpoint_sha256') not in (None, digest(path)):
         raise UserError(f'the VGGish checkpoint {path} was replaced while it was in use: start the same command again')
     return path
+
+
+def place(name):
+    """Path of a checkpoint that a configuration names, relative to this folder or absolute."""
+    return Path(__file__).resolve().parent / name
 
 
 def files_of(path):
@@ -46,8 +52,13 @@ def files_of(path):
 
 def digest(path):
     """sha256 of a checkpoint's files (hexadecimal)."""
+    return _digest(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files_of(path)))
+
+
+@functools.lru_cache
+def _digest(files):  # a second or so: many experiments ask for it
     found = hashlib.sha256()
-    for file in files_of(path):
+    for file, *_ in files:
         with open(file, 'rb') as content:
             while block := content.read(1 << 20):
                 found.update(block)

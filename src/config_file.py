@@ -27,6 +27,7 @@ REPRESENTATION = {                                    # what all types have in c
     'n_machines': 1,                                  # number of machines that share the work
     'machine_i': 0,                                   # which of them is this one: 0 to n_machines - 1
     'num_processing_units': 'all',                    # processes on this machine; number or 'all'
+    'scheduler': None,                                # address of a Dask scheduler, whose workers do it instead
     'overwrite': False,                               # True: replace what was made with other parameters
 }
 
@@ -278,19 +279,54 @@ config_knn_mfcc = {
     },
 }
 
-# ---- demo.py: what `make demo` compares ------------------------------------------------------------------------------
+# ---- reproduce.py, report.py: plans of many experiments --------------------------------------------------------------
 
-config_demo = {
-    'demo': {
-        'dataset': 'demo',
-        'fold': 0,
-        'n_shots': [1, 2, 5, 10],                     # clips per class; those that the smallest class can give
-        'model_numbers': [2, 1],                      # models_sl.py
-        'num_experiment_runs': 3,
-        'epochs': 60,                                 # fewer and smaller updates than in the study, so that the demo ends soon
-        'batch_size': 16,
-        'filters': 16,                                # of the prototypical networks, which have 128 in the study
-        'max_accuracy': 5,                            # their patience; 200 in the study
+config_methods = {                                    # name in plans: dictionary and entry above, and keys that differ
+    'knn_mfcc': ('config_knn_mfcc', 'mfcc', {}),
+    'SB-CNN BN': ('config_sl', 'spec', {'model_number': 1}),
+    'TIMBRE': ('config_sl', 'spec', {'model_number': 2}),
+    'VGG': ('config_sl', 'spec', {'model_number': 3}),
+    'log-learn SB-CNN BN': ('config_sl', 'spec', {'model_number': 11, 'pre_processing': None}),
+    'log-learn TIMBRE': ('config_sl', 'spec', {'model_number': 12, 'pre_processing': None}),
+    'log-learn VGG': ('config_sl', 'spec', {'model_number': 13, 'pre_processing': None}),
+    'proto': ('config_proto', 'spec', {}),
+    'log-learn proto': ('config_proto', 'spec', {'model_number': 12, 'pre_processing': None}),
+    'knn_audioset': ('config_knn_audioset', 'audioset', {}),
+    'transfer': ('config_transfer', 'audioset', {'keep_weights': False}),
+    'transfer proto': ('config_transfer_proto', 'audioset', {}),
+}
+
+config_reproduce = {                                  # further keys are set in every method that has them
+    'paper': {                                        # everything of the study
+        'datasets': ['us8k', 'asc'],
+        'folds': 'all',                               # a list, or 'all' that the data set has
+        'n_shots': [1, 2, 5, 10, 20, 50, 100],        # clips per class; those that the smallest class can give
+        'methods': list(config_methods),
+        'num_experiment_runs': 5,                     # per fold, each with its own draw of clips
         'seed': SEED,
+        'skip_missing': False,                        # True: go on without the clips that preprocess.py refused
+        'scheduler': None,                            # address of a Dask scheduler, tcp://host:8786; None: this process
     },
+}
+config_reproduce['us8k'] = {**config_reproduce['paper'], 'datasets': ['us8k']}
+config_reproduce['asc'] = {**config_reproduce['paper'], 'datasets': ['asc']}
+config_reproduce['esc10'] = {                         # small enough for a CPU
+    **config_reproduce['paper'],
+    'datasets': ['esc10'],
+    'n_shots': [1, 2, 5, 10, 20],
+    'methods': ['knn_mfcc', 'SB-CNN BN', 'TIMBRE', 'VGG', 'log-learn VGG', 'proto', 'knn_audioset', 'transfer', 'transfer proto'],
+    'num_experiment_runs': 1,
+    'max_accuracy': 10,                               # patience of prototypical networks; 200 in the study
+}
+config_reproduce['demo'] = {                          # `make demo`: fewer and smaller updates, so that it ends soon
+    **config_reproduce['paper'],
+    'datasets': ['demo'],
+    'n_shots': [1, 2, 5, 10],
+    'methods': ['knn_mfcc', 'SB-CNN BN', 'TIMBRE', 'proto'],
+    'num_experiment_runs': 3,
+    'skip_missing': True,
+    'epochs': 60,
+    'batch_size': 16,
+    'filters': 16,                                    # of the prototypical networks, which have 128 in the study
+    'max_accuracy': 5,
 }

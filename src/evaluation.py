@@ -133,12 +133,15 @@ def keep_run_result(experiment, folder, row):
         folder: the run's model folder.
         row: from result_row.
     """
+    rows, wanted = {r['run']: r for r in (*experiment.results(), row)}, experiment.config['num_experiment_runs']
     write_json(folder / 'result.json', row)
-    keep_experiment_result(experiment.folder, [*experiment.results(), row], experiment.config['overrides'])
+    if wanted > 1:
+        print(f'run {row["run"] + 1} of {wanted}: accuracy {row["accuracy"]:.3f}')
+    keep_experiment_result(experiment.folder, list(rows.values()), experiment.config['overrides'], quiet=len(rows) < wanted)
 
 
-def keep_experiment_result(folder, rows, overrides):
-    """Write experiment.result, add `rows` to results.tsv, print the summary; returns the accuracies (list).
+def keep_experiment_result(folder, rows, overrides, quiet=False):
+    """Write experiment.result, add `rows` to results.tsv, print the summary unless `quiet`; returns the accuracies (list).
 
     `overrides` are the keys that were set on the command line, of training and evaluation.
     """
@@ -148,6 +151,7 @@ def keep_experiment_result(folder, rows, overrides):
                f'Experiment: {folder.name}\nAccuracies: {accuracies}\nMax: {max(accuracies)}\nMean: {mean} +- {std}\n'
                f'95 % interval of the mean: {low} to {high}\nOverrides: {overrides}\n')
     record(rows)
-    print(f'{rows[0]["method"]}, {rows[0]["dataset"]} fold {rows[0]["fold"]}, n_shot {rows[0]["n_shot"]}: '
-          f'accuracy {describe(accuracies)}')
+    if not quiet:
+        print(f'{rows[0]["method"]}, {rows[0]["dataset"]} fold {rows[0]["fold"]}, n_shot {rows[0]["n_shot"]}: '
+              f'accuracy {describe(accuracies)}')
     return accuracies

@@ -82,8 +82,11 @@ CHECKS = {
     'distance': one_of('euclidean', 'cosine'), 'max_patches_per_class': either(ALL, whole(1)),
     'patches_per_prototype': either(ALL, whole(1)), 'max_epochs': either(None, whole(1)), 'max_accuracy': whole(0),
     # experiment
-    'n_shot': either(ALL, whole(1)), 'n_shots': list_of(whole(1)), 'model_numbers': list_of(whole(0)),
+    'n_shot': either(ALL, whole(1)),
     'num_experiment_runs': whole(1), 'seed': whole(0), 'resume': SWITCH,
+    # plans
+    'datasets': list_of(TEXT), 'folds': either(ALL, list_of(whole(0))), 'n_shots': list_of(either(ALL, whole(1))),
+    'methods': list_of(TEXT), 'scheduler': OPTIONAL_TEXT, 'dry_run': SWITCH,
     # evaluation
     'val_batch_size': whole(1), 'test_batch_size': whole(1), 'val_hop': whole(1), 'test_hop': whole(1),
     'projection': one_of('pca', 'tsne'),
@@ -123,12 +126,7 @@ def parse_overrides(arguments, valid_keys):
             raise UserError(f'{argument!r} is not understood: expected key=value with a key of: {", ".join(sorted(valid_keys))}')
         if key in overrides:
             raise UserError(f'{key} is given twice')
-        try:
-            overrides[key] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):  # plain words need no quotes
-            overrides[key] = text
-        if not CHECKS[key][0](overrides[key]) and CHECKS[key][0](text):  # a data set may be called 2024
-            overrides[key] = text
+        overrides[key] = read_value(text, CHECKS[key][0])
         # the shell completes paths relative to where the user is; everything else is relative to DATA_FOLDER
         path = Path(text).expanduser()
         there = path.exists() or path.with_name(path.name + '.index').exists()  # the latter: a checkpoint in V2 format
@@ -137,11 +135,24 @@ def parse_overrides(arguments, valid_keys):
     return overrides
 
 
-def configure(group, name, arguments=()):
+def read_value(text, valid):
+    """What a value on the command line means: a Python literal, else text; where these are not valid, a list of them.
+
+    Plain words need no quotes, a data set may be called 2024, and n_shots=1,5 is a list.
+    """
+    try:
+        literal = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        literal = text
+    meanings = (literal, text, list(literal) if isinstance(literal, tuple) else text.split(','), [literal])
+    return next((value for value in meanings if valid(value)), literal)
+
+
+def configure(group, name, arguments=(), more_keys=()):
     """A checked copy of config_file.<group>[<name>] with key=value overrides and {dataset}, {fold} filled in.
 
     Its name and the overrides are kept under the keys 'configuration' and 'overrides'. The number of classes is counted
-    in the data set's index where the configuration leaves it open.
+    in the data set's index where the configuration leaves it open. `more_keys` can be set too, though it has them not.
     """
     configurations = getattr(config_file, group)
     if name not in configurations:
@@ -151,13 +162,13 @@ def configure(group, name, arguments=()):
     if unknown:
         raise UserError(f'{group}[{name!r}] in config_file.py has unknown keys: {listing(sorted(unknown))}; '
                         f'known are: {", ".join(sorted(CHECKS))}')
-    overrides = parse_overrides(arguments, config)
+    overrides = parse_overrides(arguments, {*config, *more_keys})
     config.update(overrides)
     config.update({key: meaning for key, meaning in INFINITE.items() if config.get(key) == math.inf})
     check(config)
     for key, value in config.items():
         if isinstance(value, str):
-            config[key] = value.replace('{dataset}', config['dataset']).replace('{fold}', str(config.get('fold', '')))
+            config[key] = value.replace('{dataset}', config.get('dataset', '')).replace('{fold}', str(config.get('fold', '')))
     if 'identifier' in config and 'audio_representation_folder' not in config:
         config = {'type': 'mfcc', 'convert_id': False, 'n_machines': 1, 'machine_i': 0, **config}
         config['audio_representation_folder'] = f'audio_representation/{config["identifier"]}__{config["type"]}/'
@@ -172,36 +183,43 @@ def configure(group, name, arguments=()):
     return {**config, 'configuration': name, 'overrides': overrides}
 
 
-def parse_arguments(doc, positional=None, meaning=None, epilog=None, optional=False):
+def parse_arguments(doc, positional=None, meaning=None, epilog=None, dry_run=None, optional=False):
     """Command line of a script: its positional argument and the list of key=value overrides.
 
-    The former is None where the script has none, or where it is `optional` and left out.
+    The former is None where the script has none, or where it is `optional` and left out. `dry_run` explains the switch
+    --dry-run, where there is one; it ends up as dry_run=True among the overrides.
     """
     parser = argparse.ArgumentParser(description=doc, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
     if positional:
         parser.add_argument(positional, help=meaning, nargs='?' if optional else None)
     parser.add_argument('overrides', nargs='*', metavar='key=value', help='set a key for this run')
-    arguments = parser.parse_args()
+    if dry_run:
+        parser.add_argument('--dry-run', action='store_true', help=dry_run)
+    arguments = parser.parse_intermixed_args()
     name, overrides = getattr(arguments, positional) if positional else None, arguments.overrides
-    return (None, [name, *overrides]) if optional and name and '=' in name else (name, overrides)
+    if optional and name and '=' in name:
+        name, overrides = None, [name, *overrides]
+    return name, overrides + ['dry_run=True'] * getattr(arguments, 'dry_run', False)
 
 
-def configuration_from_command_line(doc, group, name=None):
+def configuration_from_command_line(doc, group, name=None, more_keys=(), dry_run=None):
     """The configuration that a script is asked to run: an entry of config_file.<group> and key=value overrides.
 
     Args:
         doc: the script's docstring, shown by --help with all keys and their defaults.
         group: name of the dictionary in config_file.py.
         name: the entry, where the script always takes the same one; otherwise it is the first argument.
+        more_keys: further keys that can be set.
+        dry_run: what the switch --dry-run does, where there is one.
     """
     entries = getattr(config_file, group)
     epilog = '\n\n'.join(f'{group}[{entry!r}]:\n' + '\n'.join(f'  {key}={value!r}' for key, value in config.items())
                          for entry, config in list(entries.items())[:1])
     if name is None:
-        name, arguments = parse_arguments(doc, 'configuration', f'entry of {group}: {", ".join(entries)}', epilog)
+        name, arguments = parse_arguments(doc, 'configuration', f'entry of {group}: {", ".join(entries)}', epilog, dry_run)
     else:
         _, arguments = parse_arguments(doc, epilog=epilog)
-    config = configure(group, name, arguments)
+    config = configure(group, name, arguments, {*more_keys, 'dry_run'} if dry_run else more_keys)
     print_overrides(config['overrides'])
     return config
 
@@ -243,8 +261,8 @@ def make_stamped_folder(parent, prefix):
             seconds += 1
 
 
-def same_but(config, other, ignored=('configuration', 'overrides', 'resume', 'experiment')):
-    """Whether two configurations are equal apart from keys that do not change the result."""
+def same_but(config, other, ignored=('configuration', 'overrides', 'resume', 'experiment', 'num_experiment_runs')):
+    """Whether two configurations are equal apart from keys that do not change what a run gives."""
     plain = [{k: v for k, v in json.loads(json.dumps(c)).items() if k not in ignored} for c in (config, other)]
     return plain[0] == plain[1]
 
@@ -256,15 +274,18 @@ class Experiment:
         self.folder, self.id, self.config, self._lock = folder, folder.name, config, lock
 
     @classmethod
-    def start(cls, config):
-        """Continue the newest unfinished experiment of the same configuration, or begin a new one.
+    def start(cls, config, again=True):
+        """Continue the newest experiment of the same configuration that has fewer runs than wanted, or begin a new one.
 
-        `config` names the script that makes the experiment under the key 'script'.
         Model folders that were not finished are deleted: their runs begin again from their seeds.
+
+        Args:
+            config: names the script that makes the experiment under the key 'script'.
+            again: whether an experiment that has all runs is trained anew, in a new folder; otherwise it is the one returned.
         """
         if config.get('resume', True):
             for folder in list_experiments():
-                experiment = cls._lock_unfinished(folder, config)
+                experiment = cls._lock_same(folder, config, again)
                 if experiment:
                     done = finished_models(folder)
                     print(f'continuing {folder.name}: {len(done)} of {config["num_experiment_runs"]} runs are finished')
@@ -278,10 +299,13 @@ class Experiment:
         return experiment
 
     @classmethod
-    def _lock_unfinished(cls, folder, config):
-        if not same_but(config, config_of(folder)) or len(finished_models(folder)) >= config['num_experiment_runs']:
+    def _lock_same(cls, folder, config, again):
+        found, wanted = config_of(folder), config['num_experiment_runs']
+        if not same_but(config, found) or (again and len(finished_models(folder)) >= wanted):
             return None
         lock = _lock(folder)
+        if lock and found['num_experiment_runs'] < wanted:
+            write_json(folder / 'config.json', {**found, 'num_experiment_runs': wanted})
         return cls(folder, config, lock) if lock else None
 
     def new_model(self):
@@ -307,8 +331,13 @@ class Experiment:
             self.finish_model(folder)
 
     def results(self):
-        """Rows of results.tsv of the finished runs, where each run is evaluated right after its training (list)."""
-        return [read_json(self.folder / name / 'result.json', 'train again') for name in self.models()]
+        """Rows of results.tsv of the finished runs that were evaluated, made by this configuration and data (list)."""
+        kept = [_read_object(self.folder / name / 'result.json') for name in self.models()]
+        return [row for row in kept if (row.get('recipe'), row.get('data')) == (recipe(self.config), short_name(self.config['data']))]
+
+    def without_result(self):
+        """Names of the model folders of finished runs that `results` does not give."""
+        return [name for name in self.models() if name not in {row['model'] for row in self.results()}]
 
     def close(self):
         self._lock.close()
@@ -344,11 +373,16 @@ def _lock(folder):
 
 def config_of(folder):
     """An experiment's configuration; {} where it was killed before that was written."""
+    return _read_object(folder / 'config.json')
+
+
+def _read_object(path):
+    """A JSON object; {} where it is missing or damaged."""
     try:
-        config = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
+        content = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError):
         return {}
-    return config if isinstance(config, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def finished_models(folder):

@@ -58,6 +58,11 @@ class Task:
                                              for key, label in labels.items()).encode()).hexdigest()[:12]
                 for part, labels in parts.items() if labels is not None}
 
+    @property
+    def identity(self):
+        """What an experiment's configuration must say about its data besides its names: how it was made, and `data`."""
+        return {'audio_rep': self.representation.settings, 'data': self.data}
+
     def draw(self, config, run, folder):
         """The training clips of a run, as ids and labels (lists); train_ids.tsv in `folder` keeps them with their classes."""
         ids = draw_clips(self.train, self.classes, config, run)

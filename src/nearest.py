@@ -9,8 +9,8 @@ from experiment import Experiment
 from shared import write_json
 
 
-def run_baseline(name, config, task, features):
-    """All runs of a 1-nearest-neighbour experiment; returns the experiment's id.
+def run_baseline(name, config, task, features, again=True):
+    """All runs of a 1-nearest-neighbour experiment, or those that it still lacks; returns the experiment's id.
 
     Each vector of a test clip votes for the class of its nearest vector of the training clips; of equally near ones any may
     count, always the same one. The clip gets the class with most votes; of classes with equally many the first one.
@@ -20,11 +20,11 @@ def run_baseline(name, config, task, features):
         config: with metric, n_shot, num_experiment_runs, seed, dataset, fold, script.
         task: fewshot.Task.
         features: dictionary id -> vectors (E, D) of the clip, E >= 1, for all clips of the task.
+        again: whether to do an experiment anew that has all its runs.
     """
     test, clip = stack(features, task.test)
-    truth, rows = list(task.test.values()), []
-    config = {**config, 'audio_rep': task.representation.settings, 'data': task.data, 'resume': False}
-    experiment = Experiment.start(config)
+    truth, config = list(task.test.values()), config | task.identity
+    experiment = Experiment.start(config, again)
     for run, folder in experiment.remaining_runs():
         begin = time.perf_counter()
         ids, labels = task.draw(config, run, folder)
@@ -37,9 +37,9 @@ def run_baseline(name, config, task, features):
         write_json(folder / 'model.json', {'run': run})
         accuracy = evaluation.keep_model_result(folder, list(task.test), [task.representation.audio[key] for key in task.test],
                                                 truth, votes.result(), task.classes)
-        rows.append(evaluation.result_row(folder, run, name, config, accuracy, len(truth), trained - begin,
-                                          time.perf_counter() - trained))
-    evaluation.keep_experiment_result(experiment.folder, rows, config['overrides'])
+        row = evaluation.result_row(folder, run, name, config, accuracy, len(truth), trained - begin,
+                                    time.perf_counter() - trained)
+        evaluation.keep_run_result(experiment, folder, row)
     experiment.close()
     return experiment.id
 

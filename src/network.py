@@ -7,15 +7,30 @@ import h5py
 import numpy as np
 
 from backend import keras
-from experiment import WEIGHTS, Experiment
+from experiment import WEIGHTS, Experiment, recipe
 from shared import UserError, atomic, data_folder, make_folder
+from training import make_episode_step, make_scorer, make_train_step
 
 
 class Network:
-    """A model that serves all runs of an experiment, because a new one for every run would be traced anew.
+    """A model that serves all runs of an experiment, and further ones of its kind, because a new one would be traced anew.
 
-    Attributes: model (a Keras model), keep_weights (whether the weights of runs go to disk).
+    Attributes: config (of the experiment that it serves now), model (a Keras model), keep_weights (whether the weights of
+    runs go to disk), and the compiled functions train_step, episode_step and score, made by training.make_... when needed.
     """
+    _built = {}
+
+    @classmethod
+    def of(cls, models, config, bands):
+        """The network for an experiment: the one that served an experiment of the same recipe before, or a new one.
+
+        Args: as for Network.
+        """
+        kind = config['script'], recipe(config), config['num_classes_dataset'], config.get('keep_weights'), bands
+        if kind not in cls._built:
+            cls._built[kind] = cls(models, config, bands)
+        cls._built[kind].config = config
+        return cls._built[kind]
 
     def __init__(self, models, config, bands):
         """Build it and say what it is; weights to start from that do not fit are refused now.
@@ -33,12 +48,26 @@ class Network:
         number = f' {config["model_number"]}' if 'model_number' in config else ''
         print(f'model{number}: {models.name(config)}, {count_parameters(self.model)} trainable parameters')
 
-    def start_experiment(self, task):
-        """Begin the configuration's experiment or continue an interrupted one; say where, and how much disk it will take.
+    @functools.cached_property
+    def train_step(self):
+        return make_train_step(self.model, self.config['weight_decay'], self.config['optimizer'])
+
+    @functools.cached_property
+    def episode_step(self):
+        return make_episode_step(self.model, self.config['distance'], self.config['num_classes_dataset'], self.config['optimizer'])
+
+    @functools.cached_property
+    def score(self):
+        return make_scorer(self.model)
+
+    def start_experiment(self, task, again):
+        """Begin the configuration's experiment or continue it; say where, and how much disk it will take.
+
+        Args: task, fewshot.Task; again, see experiment.Experiment.start.
 
         Returns experiment.Experiment, whose config also tells what the representation was made with.
         """
-        experiment = Experiment.start({**self.config, 'audio_rep': task.representation.settings, 'data': task.data})
+        experiment = Experiment.start(self.config | task.identity, again)
         print(f'experiment: {experiment.folder}')
         self.announce_disk(self.config['num_experiment_runs'] - len(experiment.models()))
         return experiment

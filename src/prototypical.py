@@ -14,29 +14,28 @@ from fewshot import Episodes
 from network import Network
 from patches import Clips, ahead, all_patches, patch_batches, sample_patches
 from shared import PROGRESS, atomic, write_json
-from training import log_learn_values, make_episode_step, make_scorer, train_episodic
+from training import log_learn_values, train_episodic
 
 MODELS = {'proto': models_proto, 'transfer_proto': models_transfer.EMBEDDING}  # by the script whose experiments they are
 
 
-def train_and_evaluate(config, task):
-    """All runs of an experiment, or those that an interrupted one still lacks; returns the experiment's id.
+def train_and_evaluate(config, task, again=True):
+    """All runs of an experiment, or those that it still lacks; returns the experiment's id.
 
     Args:
         config: from experiment.configure; with 'script', a key of MODELS.
         task: fewshot.Task of that configuration, with training and test part.
+        again: whether to train an experiment anew that has all its runs.
     """
     models = MODELS[config['script']]
-    network = Network(models, config, task.representation.bands(next(iter(task.train))))
-    step = make_episode_step(network.model, config['distance'], len(task.classes), config['optimizer'])
-    embed = make_scorer(network.model)
-    experiment = network.start_experiment(task)
+    network = Network.of(models, config, task.representation.bands(next(iter(task.train))))
+    experiment = network.start_experiment(task, again)
     config = experiment.config
     for run, folder in experiment.remaining_runs():
         network.begin(run)
-        prototypes, about = train_run(network, step, embed, config, task, run, folder)
+        prototypes, about = train_run(network, config, task, run, folder)
         begin = time.perf_counter()
-        accuracy = evaluate(embed, prototypes, about, config, task, folder)
+        accuracy = evaluate(network.score, prototypes, about, config, task, folder)
         row = evaluation.result_row(folder, run, models.name(config), config, accuracy, len(task.test), about['train_seconds'],
                                     time.perf_counter() - begin)
         evaluation.keep_run_result(experiment, folder, row)
@@ -44,7 +43,7 @@ def train_and_evaluate(config, task):
     return experiment.id
 
 
-def train_run(network, step, embed, config, task, run, folder):
+def train_run(network, config, task, run, folder):
     """Train one run; returns its prototypes (C, D) and the content of model.json.
 
     Writes train_ids.tsv, support.tsv, train_log.tsv, epoch_accuracies.tsv, weights, model.json, prototypes.npz and the
@@ -67,16 +66,16 @@ def train_run(network, step, embed, config, task, run, folder):
 
     def after_epoch(epoch, rows, seconds):
         nonlocal prototypes, embeddings
-        support = embed_all(embed, frames, starts[episodes.support], config)
+        support = embed_all(network.score, frames, starts[episodes.support], config)
         prototypes = models_proto.prototypes(support, labels[clip[episodes.support]], len(task.classes))
-        embeddings = embed_all(embed, frames, scored, config)
+        embeddings = embed_all(network.score, frames, scored, config)
         scores = score(embeddings, scored_clip, prototypes, ids, 'training', config, task)
         accuracy = float(np.mean(scores.argmax(axis=1) == labels))
         log.add_all(((epoch - 1) * len(rows) + i, epoch, *map(float, row)) for i, row in enumerate(rows, 1))
         accuracies.add(epoch, accuracy, seconds)
         return accuracy
 
-    rule = train_episodic(step, frames, starts, labels[clip], episodes, config, after_epoch,
+    rule = train_episodic(network.episode_step, frames, starts, labels[clip], episodes, config, after_epoch,
                           f'run {run + 1} of {config["num_experiment_runs"]}')
     network.keep(folder)
     keep_arrays(folder / 'prototypes.npz', prototypes)

@@ -4,6 +4,7 @@ A representation is a folder audio_representation/<identifier>__<type>/ under DA
 it was made with), one float32 array per clip, index_<machine_i>.tsv (id, path of the representation, path of the
 audio), errors_<machine_i>.tsv where files were refused, and index.tsv once all machines are through.
 """
+import contextlib
 import errno
 import functools
 import os
@@ -19,6 +20,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from scipy import sparse
 from tqdm import tqdm
 
+import cluster
 import vggish_input
 import vggish_params
 from audio import read_audio
@@ -144,8 +146,8 @@ def end_with(parent):
 
 
 def make_in_worker(audio, target, config, parent):
-    """make_one in whatever process joblib chooses."""
-    if os.getpid() != parent:
+    """make_one in whatever process joblib chooses; `parent`: the one that started it, None on a cluster."""
+    if parent is not None and os.getpid() != parent:
         end_with(parent)
     return make_one(audio, target, config)
 
@@ -176,26 +178,32 @@ def keep_array(target, array, modified):
 
 
 def make_all(clips, config, processes):
-    """make_one for every (id, audio, target) on several processes; returns a dictionary id -> reason of the refused."""
+    """make_one for every (id, audio, target) on several processes, or on a cluster's; returns a dictionary id -> reason of the refused."""
     pending = [clip for clip in clips if not is_up_to_date(clip[1], clip[2])]
     if len(pending) < len(clips):
         print(f'{len(clips) - len(pending)} of {len(clips)} clips are there already and up to date')
-    processes = max(1, min(processes, len(pending) // FILES_PER_PROCESS))
-    # small batches keep the processes busy to the end, and the results in flight few
-    pool = joblib.Parallel(n_jobs=processes, return_as='generator', batch_size=4, pre_dispatch='4*n_jobs')
-    # Ctrl-C is this process's to answer: the workers, which this call starts, inherit that it is ignored
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        reasons = pool(joblib.delayed(make_in_worker)(audio, target, config, os.getpid()) for _, audio, target in pending)
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    reasons = tqdm(reasons, total=len(pending), desc=f'{config["type"]}, {processes} process(es)', unit='clip',
-                   disable=not pending, **PROGRESS)
-    try:
-        return {key: reason for reason, (key, _, _) in zip(reasons, pending) if reason}
-    except TerminatedWorkerError:
-        raise UserError('a process was killed, perhaps because memory ran out: start the same command again with a '
-                        'smaller num_processing_units; finished clips are kept') from None
+    on_cluster = bool(config.get('scheduler') and pending)
+    processes = -1 if on_cluster else max(1, min(processes, len(pending) // FILES_PER_PROCESS))
+    with contextlib.ExitStack() as stack:
+        if on_cluster:
+            stack.enter_context(cluster.connect(config['scheduler']))
+            stack.enter_context(joblib.parallel_config('dask'))
+        # small batches keep the processes busy to the end, and the results in flight few
+        pool = joblib.Parallel(n_jobs=processes, return_as='generator', batch_size=4, pre_dispatch='4*n_jobs')
+        # Ctrl-C is this process's to answer: the workers, which this call starts, inherit that it is ignored
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            reasons = pool(joblib.delayed(make_in_worker)(audio, target, config, None if on_cluster else os.getpid())
+                           for _, audio, target in pending)
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        where = 'Dask workers' if on_cluster else f'{processes} process(es)'
+        reasons = tqdm(reasons, total=len(pending), desc=f'{config["type"]}, {where}', unit='clip', disable=not pending, **PROGRESS)
+        try:
+            return {key: reason for reason, (key, _, _) in zip(reasons, pending) if reason}
+        except TerminatedWorkerError:
+            raise UserError('a process was killed, perhaps because memory ran out: start the same command again with a '
+                            'smaller num_processing_units; finished clips are kept') from None
 
 
 # ---- the whole representation ----------------------------------------------------------------------------------------

@@ -12,36 +12,43 @@ from experiment import WEIGHTS, Log
 from network import Network, load_weights
 from patches import Clips, ahead, patch_batches, sample_patches
 from shared import PROGRESS, read_json, write_json
-from training import log_learn_values, make_scorer, make_train_step, train_supervised
+from training import log_learn_values, make_scorer, train_supervised
 
 MODELS = {'sl_train': models_sl, 'transfer_train': models_transfer.CLASSIFIER}  # by the script whose experiments they are
 
 
-def train(config, task):
-    """Train all runs of an experiment, or those that an interrupted one still lacks; returns the experiment's id.
+def train(config, task, again=True, score=False):
+    """Train all runs of an experiment, or those that it still lacks; returns the experiment's id.
 
     With keep_weights=False each run is evaluated at once, and its results and its last layer are all that is kept.
 
     Args:
         config: from experiment.configure; with 'script', a key of MODELS.
         task: fewshot.Task of that configuration.
+        again: whether to train an experiment anew that has all its runs.
+        score: whether to evaluate each run at once and keep its weights all the same; runs that were trained before and
+            have no result yet are evaluated too.
     """
     models = MODELS[config['script']]
-    network = Network(models, config, task.representation.bands(next(iter(task.train))))
-    step, score = make_train_step(network.model, config['weight_decay'], config['optimizer']), make_scorer(network.model)
-    experiment = network.start_experiment(task)
+    network = Network.of(models, config, task.representation.bands(next(iter(task.train))))
+    experiment = network.start_experiment(task, again)
     config = experiment.config
+    for name in experiment.without_result() if score else ():
+        folder = experiment.folder / name
+        load_weights(network.model, folder / WEIGHTS)
+        about = read_json(folder / 'model.json', 'train again')
+        evaluation.keep_run_result(experiment, folder, evaluate_model(network.score, folder, about, models.name(config), config, task))
     for run, folder in experiment.remaining_runs():
         network.begin(run)
-        about = train_run(network, step, score, config, task, run, folder)
-        if not network.keep_weights:
-            row = evaluate_model(score, folder, about, models.name(config), config, task)
+        about = train_run(network, config, task, run, folder)
+        if score or not network.keep_weights:
+            row = evaluate_model(network.score, folder, about, models.name(config), config, task)
             evaluation.keep_run_result(experiment, folder, row)
     experiment.close()
     return experiment.id
 
 
-def train_run(network, step, score, config, task, run, folder):
+def train_run(network, config, task, run, folder):
     """Train one run and leave its folder complete: train_ids.tsv, train_log.tsv, weights, model.json, whose content it returns."""
     model = network.model
     begin = time.perf_counter()
@@ -55,12 +62,12 @@ def train_run(network, step, score, config, task, run, folder):
     def after_epoch(epoch, cost, seconds):
         validated = []
         if validation:
-            scores, val_cost = score_clips(score, task, task.val, config, 'val', statistics)
+            scores, val_cost = score_clips(network.score, task, task.val, config, 'val', statistics)
             validated = [val_cost, float(np.mean(scores.argmax(axis=1) == list(task.val.values())))]
             best.offer(validated[1])
         log.add(epoch, cost, *validated, seconds, float(config['learning_rate']), *map(float, log_learn_values(model).values()))
 
-    train_supervised(step, clips, labels, lambda: sample_patches(clips, config, rng), config, after_epoch,
+    train_supervised(network.train_step, clips, labels, lambda: sample_patches(clips, config, rng), config, after_epoch,
                      f'run {run + 1} of {config["num_experiment_runs"]}')
     best.restore()
     network.keep(folder)
@@ -126,6 +133,7 @@ def evaluate(folder, config, model_names, task):
         about = read_json(folder / name / 'model.json', 'train again')
         load_weights(model, folder / name / WEIGHTS)
         rows.append(evaluate_model(score, folder / name, about, models.name(config), config, task))
+        write_json(folder / name / 'result.json', rows[-1])
     return evaluation.keep_experiment_result(folder, rows, config['overrides'])
 
 

@@ -342,12 +342,36 @@ def test_a_finished_experiment_is_not_continued(data_folder):
     assert sorted(path.name for path in first.folder.rglob('*')) == before
 
 
-@pytest.mark.parametrize('change', [{'n_shot': 6}, {'fold': 1}, {'seed': 1}, {'dataset': 'two'}, {'num_experiment_runs': 3},
+@pytest.mark.parametrize('change', [{'n_shot': 6}, {'fold': 1}, {'seed': 1}, {'dataset': 'two'}, {'data': {'train': 'b'}},
                                     {'script': 'proto'},
                                     {'audio_rep': {'n_mels': 64}}])
 def test_another_configuration_is_another_experiment(data_folder, change):
     first = begun()
     assert Experiment.start({**CONFIG, **change}).id != first.id
+
+
+def test_an_experiment_that_has_fewer_runs_than_wanted_gets_more(data_folder, capsys):
+    first = begun()
+    for _ in range(2):
+        first.finish_model(first.new_model())
+    more = Experiment.start({**CONFIG, 'num_experiment_runs': 3})
+    assert more.id == first.id and [run for run, _ in more.remaining_runs()] == [2]
+    assert capsys.readouterr().out == f'continuing {first.id}: 2 of 3 runs are finished\n'
+    assert json.loads((first.folder / 'config.json').read_text()) == {'experiment': first.id, **CONFIG, 'resume': False,
+                                                                      'num_experiment_runs': 3}
+    more.close()
+    assert Experiment.start(CONFIG).id != first.id  # it has more than these: trained anew
+
+
+def test_an_experiment_that_has_all_its_runs_is_returned_where_it_shall_not_be_trained_again(data_folder):
+    first = begun()
+    for _ in range(2):
+        first.finish_model(first.new_model())
+    for wanted in (1, 2):
+        same = Experiment.start({**CONFIG, 'num_experiment_runs': wanted}, again=False)
+        assert same.id == first.id and list(same.remaining_runs()) == [] and len(same.models()) == 2
+        same.close()
+    assert json.loads((first.folder / 'config.json').read_text())['num_experiment_runs'] == 2
 
 
 def test_how_the_configuration_was_written_does_not_count(data_folder):

@@ -221,7 +221,7 @@ def test_results_of_the_experiment(tones, two, output):
 
     patterns = ["overrides: dataset='tones', .*, num_experiment_runs=2, seed=1, max_accuracy=4, max_epochs=12",
                 'device: .*; TensorFlow .*', 'model 2: proto, 4 filters, 906 trainable parameters', f'experiment: {two}',
-                r'proto, 4 filters, tones fold 1, n_shot 2: accuracy .* \(1 run\)',
+                *[f'run {run} of 2: accuracy {accuracies[run - 1]:.3f}' for run in (1, 2)],
                 r'proto, 4 filters, tones fold 1, n_shot 2: accuracy .* \(2 runs, .*\)',
                 f'results: experiments/{two.name}', 'next: python report.py dataset=tones']
     assert len(output.splitlines()) == len(patterns) and all(map(re.fullmatch, patterns, output.splitlines())), output

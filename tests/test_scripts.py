@@ -70,7 +70,7 @@ def test_nothing_but_own_lines_is_printed(chain):
         'preprocess.py': ["overrides: dataset='tones'", f'{representations}time-freq: 27 of 27 clips',
                           r'next: python sl_train.py spec dataset=tones n_shot=\d+'],
         'knn_mfcc.py': ["overrides: dataset='tones', fold=1, n_shot=2, num_experiment_runs=3, seed=1",
-                        f'{representations}mfcc: 27 of 27 clips',
+                        f'{representations}mfcc: 27 of 27 clips', *[fr'run {run} of 3: accuracy .*' for run in (1, 2, 3)],
                         r'knn_mfcc, tones fold 1, n_shot 2: accuracy .* \(3 runs, .*\)',
                         f'results: experiments/{chain.knn.name}', 'next: python report.py dataset=tones'],
         'sl_train.py': ["overrides: dataset='tones', fold=1, n_shot=2, num_experiment_runs=3, seed=1, model_number=2, epochs=5",

@@ -240,7 +240,7 @@ def test_files_and_log(data, kept, vggish_checkpoint):
     assert len(models(experiment)) == 2
     for model in models(experiment):
         assert sorted(path.name for path in model.iterdir()) == \
-            sorted(['train_ids.tsv', 'train_log.tsv', 'model.weights.h5', 'model.json', *RESULTS])
+            sorted(['train_ids.tsv', 'train_log.tsv', 'model.weights.h5', 'model.json', 'result.json', *RESULTS])
         header, *log = rows(model / 'train_log.tsv')
         assert header == ['epoch', 'train_cost', 'epoch_time', 'learning_rate']
         assert [(row[0], row[3]) for row in log] == [(str(epoch), '0.1') for epoch in (1, 2, 3)]

@@ -1,0 +1,70 @@
+"""The workers of a Dask cluster, which see the same DATA_FOLDER as this process."""
+import contextlib
+import uuid
+from pathlib import Path
+
+from shared import UserError, data_folder, make_folder
+
+START = 'cd src && PYTHONPATH=. ../.venv/bin/dask worker {address} --nthreads 1 --memory-limit 0'
+
+
+@contextlib.contextmanager
+def connect(address):
+    """Yield a distributed.Client of the scheduler at `address`, after checking that its workers can do the work.
+
+    Raises UserError: no scheduler, no worker, a worker without this project or with another DATA_FOLDER.
+    """
+    import distributed  # half a second that others need not wait
+    start = START.format(address=address)
+    try:
+        client = distributed.Client(address, timeout=20, set_as_default=True)
+    except (OSError, ValueError) as problem:
+        raise UserError(f'no Dask scheduler answers at {address} ({str(problem).splitlines()[0]}): start one with '
+                        f'`../.venv/bin/dask scheduler` and workers with `{start}`') from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=20)
+        except TimeoutError:
+            raise UserError(f'the Dask scheduler at {address} has no worker: start one per GPU with `{start}`') from None
+        check(client, start)
+        yield client
+
+
+def check(client, start):
+    """Raise UserError unless all workers have this project and see the same DATA_FOLDER."""
+    make_folder(data_folder())
+    token = data_folder() / f'.token-{uuid.uuid4().hex}'
+    token.touch()
+    try:
+        found = client.run(sees, str(data_folder()), token.name, on_error='return')
+    finally:
+        token.unlink()
+    for worker, answer in found.items():
+        if isinstance(answer, BaseException):
+            raise UserError(f'the Dask worker {worker} cannot run this project ({answer}): start workers with `{start}`')
+        if answer is not True:
+            raise UserError(f'the Dask worker {worker} has another DATA_FOLDER, {answer}: start it with the environment variable '
+                            f'DATA_FOLDER={data_folder()}, a folder that both share')
+    print(f'{len(found)} Dask worker(s)')
+
+
+def sees(path, name):
+    """On a worker: True when its DATA_FOLDER has this path and shows a file of that name, otherwise its path (str)."""
+    return True if str(data_folder()) == path and Path(path, name).exists() else str(data_folder())
+
+
+def carry_out(run, jobs, address):
+    """Yield (job, run(job)) of each job as it ends, in any order; of a job that cannot be carried out, the exception.
+
+    The jobs of one experiment wait for each other, all others run side by side. What a lost worker had is run again on
+    another one; a job that several workers were lost with counts as impossible.
+    """
+    import distributed
+    with connect(address) as client:
+        futures, last = {}, {}
+        for number, job in enumerate(jobs):
+            before = [last[job.experiment]] if job.experiment in last else []
+            last[job.experiment] = client.submit(run, job, *before, key=f'run-{uuid.uuid4().hex}', priority=-number, pure=False)
+            futures[last[job.experiment]] = job
+        for future in distributed.as_completed(futures, raise_errors=False):
+            yield futures[future], future.exception() or future.result()
