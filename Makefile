@@ -21,7 +21,7 @@ endif
 demo: $(VENV)/ready
 	@$(if $(AUDIO),,$(PY) aux/make_demo_sounds.py)
 	@$(PY) aux/index_folder.py "$(if $(AUDIO),$(AUDIO),$$(cd src && ../$(PY) -c 'import shared; print(shared.data_folder())')/audio/demo)" $(NAME)
-	@cd src && ../$(PY) demo.py demo dataset=$(NAME)
+	@cd src && ../$(PY) reproduce.py demo datasets=$(NAME)
 
 test: $(VENV)/ready
 	@$(PY) -m pytest tests

@@ -1,11 +1,12 @@
 """The workers of a Dask cluster, which see the same DATA_FOLDER as this process."""
 import contextlib
+import pickle
 import uuid
 from pathlib import Path
 
 from shared import UserError, data_folder, make_folder
 
-START = 'cd src && PYTHONPATH=. ../.venv/bin/dask worker {address} --nthreads 1 --memory-limit 0'
+START = 'DATA_FOLDER={folder} .venv/bin/dask worker {address} --nthreads 1 --memory-limit 0'
 
 
 @contextlib.contextmanager
@@ -15,12 +16,12 @@ def connect(address):
     Raises UserError: no scheduler, no worker, a worker without this project or with another DATA_FOLDER.
     """
     import distributed  # half a second that others need not wait
-    start = START.format(address=address)
+    start = START.format(address=address, folder=data_folder())
     try:
         client = distributed.Client(address, timeout=20, set_as_default=True)
     except (OSError, ValueError) as problem:
         raise UserError(f'no Dask scheduler answers at {address} ({str(problem).splitlines()[0]}): start one with '
-                        f'`../.venv/bin/dask scheduler` and workers with `{start}`') from None
+                        f'`.venv/bin/dask scheduler` and workers with `{start}`') from None
     with client:
         try:
             client.wait_for_workers(1, timeout=20)
@@ -36,16 +37,38 @@ def check(client, start):
     token = data_folder() / f'.token-{uuid.uuid4().hex}'
     token.touch()
     try:
-        found = client.run(sees, str(data_folder()), token.name, on_error='return')
+        found = client.run(remote(sees), pack(str(data_folder()), token.name), on_error='return')
     finally:
         token.unlink()
     for worker, answer in found.items():
         if isinstance(answer, BaseException):
-            raise UserError(f'the Dask worker {worker} cannot run this project ({answer}): start workers with `{start}`')
+            raise UserError(f'the Dask worker {worker} cannot run this project ({answer}): start workers in its folder with `{start}`')
         if answer is not True:
             raise UserError(f'the Dask worker {worker} has another DATA_FOLDER, {answer}: start it with the environment variable '
                             f'DATA_FOLDER={data_folder()}, a folder that both share')
-    print(f'{len(found)} Dask worker(s)')
+
+
+def remote(function):
+    """A function of this project for workers: called with pack(arguments), it gives function(*arguments).
+
+    A scheduler, which reads what it passes on, need not have this project, and workers find it where it is here: a function
+    inside a function is sent as its code, not as a name to be imported.
+    """
+    module, name, source = function.__module__, function.__qualname__, str(Path(__file__).resolve().parent)
+
+    def call(arguments, *_):
+        import importlib
+        import pickle
+        import sys
+        if source not in sys.path:
+            sys.path.insert(0, source)
+        return getattr(importlib.import_module(module), name)(*pickle.loads(arguments))
+    return call
+
+
+def pack(*arguments):
+    """Arguments for what `remote` gives, as bytes."""
+    return pickle.dumps(arguments)
 
 
 def sees(path, name):
@@ -64,7 +87,7 @@ def carry_out(run, jobs, address):
         futures, last = {}, {}
         for number, job in enumerate(jobs):
             before = [last[job.experiment]] if job.experiment in last else []
-            last[job.experiment] = client.submit(run, job, *before, key=f'run-{uuid.uuid4().hex}', priority=-number, pure=False)
+            last[job.experiment] = client.submit(remote(run), pack(job), *before, key=f'run-{uuid.uuid4().hex}', priority=-number, pure=False)
             futures[last[job.experiment]] = job
         for future in distributed.as_completed(futures, raise_errors=False):
             yield futures[future], future.exception() or future.result()

@@ -191,9 +191,9 @@ def identities(rows):
             for dataset, fold, n_shot, seed, run, name, data in rows[IDENTITY].itertuples(index=False)]
 
 
-def rows_of(jobs):
+def rows_of(jobs, rows):
     """Those rows of the table of results that belong to jobs."""
-    rows, wanted = results(), {job.identity for job in jobs}
+    wanted = {job.identity for job in jobs}
     return rows[[identity in wanted for identity in identities(rows)]]
 
 

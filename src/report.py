@@ -2,31 +2,48 @@
 
 Usage:  python report.py
         python report.py dataset=esc10
+        python report.py us8k methods=VGG,proto
         python report.py results=../docs/results.tsv readme=../README.md
 Reads:  experiments/results.tsv under DATA_FOLDER, or the table that results= names; data/references.tsv of this repository.
-Writes: experiments/report_<dataset>/ (report_all/ for all data sets): report.md, tables, figures. With readme=, the results
-        between two marker lines of that file, and their figures into docs/ beside it.
+        With a plan of reproduce.py, only the results that belong to it count.
+Writes: experiments/report_<plan or dataset>/ (report_all/ for everything): report.md, tables, figures. With readme=, the
+        results between two marker lines of that file, and their figures into docs/ beside it.
 """
 from pathlib import Path
 
+import plans
 import reports
-from experiment import parse_arguments, parse_overrides, read_results
+from config_file import config_reproduce
+from experiment import configure, parse_arguments, parse_overrides, read_results
 from shared import UserError, run_script
 
 
+OPTIONS = ('results', 'readme')
+
+
 def main():
-    _, arguments = parse_arguments(__doc__)
-    options = parse_overrides(arguments, ('dataset', 'results', 'readme'))
-    paths = {key: Path(options[key]).expanduser() for key in ('results', 'readme') if key in options}
-    rows, name = read_results(paths.get('results')), options.get('dataset', 'all')
-    if 'dataset' in options:
-        rows = rows[rows['dataset'] == name]
-        if rows.empty:
-            raise UserError(f'there is no result on {name!r}: train and evaluate first, e.g. '
-                            f'python sl_train.py spec dataset={name}')
-    folder = reports.write(rows, name)
-    if 'readme' in options:
+    plan, arguments = parse_arguments(__doc__, 'plan', f'entry of config_reproduce: {", ".join(config_reproduce)}', optional=True)
+    options = [argument for argument in arguments if argument.partition('=')[0] in OPTIONS]
+    others = [argument for argument in arguments if argument not in options]
+    paths = {key: Path(name).expanduser() for key, name in parse_overrides(options, OPTIONS).items()}
+    rows, name, missing = select(read_results(paths.get('results')), plan, others)
+    folder = reports.write(rows, name, missing)
+    if 'readme' in paths:
         reports.update_readme(paths['readme'], rows, folder)
+
+
+def select(rows, plan, arguments):
+    """The rows that are asked for, the report's name, and (data set, method, reason) of what the plan must leave out."""
+    if plan:
+        config = configure('config_reproduce', plan, arguments, plans.method_keys())
+        opened = plans.Plan({**config, 'dry_run': True})  # nothing is made here
+        return plans.rows_of(opened.jobs(), rows), plan, opened.missing
+    dataset = parse_overrides(arguments, ('dataset', *OPTIONS)).get('dataset')
+    if dataset is None:
+        return rows, 'all', ()
+    if dataset not in set(rows['dataset']):
+        raise UserError(f'there is no result on {dataset!r}: train and evaluate first, e.g. python sl_train.py spec dataset={dataset}')
+    return rows[rows['dataset'] == dataset], dataset, ()
 
 
 if __name__ == '__main__':

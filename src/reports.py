@@ -30,13 +30,14 @@ LEGEND = '''\
 '''
 
 
-def write(rows, name, missing=()):
-    """Write the report of some results to experiments/report_<name>/, print its accuracy tables; returns the folder (Path).
+def write(rows, name, missing=(), quiet=False):
+    """Write the report of some results to experiments/report_<name>/; returns the folder (Path).
 
     Args:
         rows: DataFrame with the columns of results.tsv, or a part of it.
         name: of the report; an earlier one of the same name is replaced.
         missing: list of (dataset, method, reason) of methods that could not be run.
+        quiet: whether to print nothing; otherwise the accuracy tables, and where the report is.
 
     Writes report.md; accuracy.tsv, paired.tsv, verdicts.tsv, costs.tsv (see tables; empty cells: not defined);
     accuracy_<dataset>.png and .pdf; confusion_<dataset>_<method>.png of each method's best run.
@@ -67,9 +68,10 @@ def write(rows, name, missing=()):
         for pattern in ('accuracy_*', 'confusion_*', '.tmp-*'):  # of an earlier report
             for path in set(folder.glob(pattern)) - set(drawn):
                 path.unlink()
-    for dataset in datasets:
+    for dataset in datasets if not quiet else ():
         print(f'\n{dataset}\n' * (len(datasets) > 1) + f'\n{accuracy_table(rows, dataset, missing)}'.rstrip('\n'))
-    print(f'\nreport: {folder / "report.md"}')
+    if not quiet:
+        print(f'\nreport: {folder / "report.md"}')
     return folder
 
 

@@ -146,8 +146,8 @@ def end_with(parent):
 
 
 def make_in_worker(audio, target, config, parent):
-    """make_one in whatever process joblib chooses; `parent`: the one that started it, None on a cluster."""
-    if parent is not None and os.getpid() != parent:
+    """make_one in whatever process joblib chooses."""
+    if os.getpid() != parent:
         end_with(parent)
     return make_one(audio, target, config)
 
@@ -193,8 +193,8 @@ def make_all(clips, config, processes):
         # Ctrl-C is this process's to answer: the workers, which this call starts, inherit that it is ignored
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            reasons = pool(joblib.delayed(make_in_worker)(audio, target, config, None if on_cluster else os.getpid())
-                           for _, audio, target in pending)
+            reasons = pool(joblib.delayed(cluster.remote(make_one))(cluster.pack(audio, target, config)) if on_cluster else
+                           joblib.delayed(make_in_worker)(audio, target, config, os.getpid()) for _, audio, target in pending)
         finally:
             signal.signal(signal.SIGINT, handler)
         where = 'Dask workers' if on_cluster else f'{processes} process(es)'

@@ -9,8 +9,10 @@ Writes: audio_representation/ where it is missing; under experiments/ what the s
         results.tsv, reproduce_<plan>.tsv (state of every run), reproduce_<plan>.log, and report_<plan>/. All that is done is
         skipped, so a plan can be interrupted, continued and extended.
 """
+import functools
 import sys
 
+import cluster
 import plans
 import reports
 import runner
@@ -22,6 +24,9 @@ def main():
     config = configuration_from_command_line(__doc__, 'config_reproduce', more_keys=plans.method_keys(),
                                              dry_run='list the runs of the plan, what is done, and what the rest will take')
     plan = plans.Plan(config)
+    if config['scheduler']:
+        with cluster.connect(config['scheduler']) as client:  # now, because there may be hours before it is needed
+            print(f'{len(client.nthreads())} Dask worker(s) at {config["scheduler"]}')
     refused = {} if config.get('dry_run') else plan.make_representations()
     jobs, results = plan.jobs(), plans.results()
     costs, pending = plans.Costs(results), plans.without_result(jobs, results)
@@ -30,12 +35,20 @@ def main():
     if config.get('dry_run'):
         print('\n'.join(f'{job}: {"to do: " + costs.describe([job]) if job in pending else "done"}' for job in jobs))
         return
-    failed = runner.carry_out(plan, jobs, pending, after_round=lambda: reports.write(plans.rows_of(jobs), plan.name, plan.missing))
+    failed = runner.carry_out(plan, jobs, pending, after_round=functools.partial(report, plan, jobs, quiet=True))
+    report(plan, jobs)
     for job, message in failed.items():
         print(f'failed: {job}: {message}')
     if failed or refused:
         sys.exit(f'\n{len(failed)} of {len(jobs)} runs failed, {len(refused)} sound files were refused, see above. All else is done; '
                  f'the same command tries again what failed')
+
+
+def report(plan, jobs, quiet=False):
+    """Write the plan's report, as soon as there is something to report."""
+    rows = plans.rows_of(jobs, plans.results())
+    if not rows.empty:
+        reports.write(rows, plan.name, plan.missing, quiet)
 
 
 if __name__ == '__main__':

@@ -35,7 +35,7 @@ def carry_out(plan, jobs, pending, after_round):
     Args:
         plan: plans.Plan.
         jobs, pending: lists of plans.Job.
-        after_round: called when all that belongs to a round (plans.Job.round) is through, and at the end.
+        after_round: called when all that belongs to a round (plans.Job.round) is through, unless it is the last one.
     """
     waiting, failed, left = Counter(job.round for job in pending), {}, list(pending)
     PROGRESS['leave'] = False  # of each run's own bars
@@ -54,7 +54,6 @@ def carry_out(plan, jobs, pending, after_round):
             bar.set_postfix_str(time_left(pending, left, bar.format_dict['elapsed']), refresh=False)
             bar.update()
     keep_state(plan, jobs, failed)
-    after_round()
     return failed
 
 
@@ -93,13 +92,13 @@ def outcomes(jobs, plan):
             yield job, outcome
 
 
-def run_job(job, *_):
+def run_job(job):
     """Carry out a run unless its result is there; what goes wrong is part of the Outcome, so that other runs go on."""
     begin, message = time.perf_counter(), ''
     try:
-        if plans.rows_of([job]).empty:  # another process may have been quicker
+        if plans.rows_of([job], plans.results()).empty:  # another process may have been quicker
             run_experiment(job.config)
-        accuracy = float(plans.rows_of([job])['accuracy'].iloc[-1])
+        accuracy = float(plans.rows_of([job], plans.results())['accuracy'].iloc[-1])
     except UserError as problem:
         accuracy, message = None, ' '.join(str(problem).split())
     except Exception as problem:  # of whatever kind: the others go on, this one is recorded

@@ -65,7 +65,13 @@ def experiment(trained, tmp_path):
 @pytest.mark.parametrize('script, arguments, parts', [
     ('sl_train.py', ['nospec'], ["'nospec'", 'config_sl', 'spec_val']),
     ('preprocess.py', ['nospec'], ["'nospec'", 'config_preprocess', 'us8k_spec']),
-    ('demo.py', ['nospec'], ["'nospec'", 'config_demo']),
+    ('reproduce.py', ['nospec'], ["'nospec'", 'config_reproduce', 'paper']),
+    ('reproduce.py', ['demo', 'datasets=nothing'], ["'nothing'", 'aux/', 'tones']),
+    ('reproduce.py', ['demo', 'datasets=tones', 'methods=VGG,VGH'], ["['VGH']", 'config_methods', 'TIMBRE']),
+    ('reproduce.py', ['demo', 'datasets=tones', 'folds=7'], ['folds=[7]', 'tones has 0, 1, 2']),
+    ('reproduce.py', ['demo', 'datasets=tones', 'fold=1'], ["'fold=1'", 'folds']),
+    ('reproduce.py', ['demo', 'datasets=tones', 'methods=knn_mfcc', 'epochs=3'], ['epochs', 'no method of the plan']),
+    ('reproduce.py', ['demo', 'datasets=tones', 'scheduler=tcp://127.0.0.1:9', 'methods=TIMBRE'], ['no Dask scheduler', 'dask worker']),
     ('sl_train.py', ['spec', 'foo=3'], ["'foo=3'", 'learning_rate', 'n_shot']),
     ('sl_train.py', ['spec', 'n_shot'], ["'n_shot'", 'key=value']),
     ('sl_train.py', ['spec', '=3'], ["'=3'", 'key=value']),
@@ -85,7 +91,7 @@ def experiment(trained, tmp_path):
     ('sl_train.py', ['spec', 'dataset=tones', 'num_classes_dataset=5'], ['num_classes_dataset=5', 'tones has 3 classes']),
     ('sl_train.py', ['spec', 'dataset=tones', 'n_shot=7'], ['n_shot=7', 'high (', 'n_shot up to ']),
     ('knn_mfcc.py', ['dataset=tones', 'n_shot=7'], ['n_shot=7', 'high (', 'n_shot up to ']),
-    ('demo.py', ['demo', 'dataset=tones', 'n_shots=[7]'], ['n_shots=[7]', 'the smallest class has']),
+    ('reproduce.py', ['demo', 'datasets=tones', 'n_shots=7', 'methods=TIMBRE', '--dry-run'], ['n = 7', 'the smallest class has']),
     ('sl_train.py', ['spec', 'dataset=tones', 'audio_representation_folder=nowhere'],
      ['nowhere', 'preprocess.py spec dataset=tones']),
 ])
@@ -114,11 +120,12 @@ def test_command_lines_that_cannot_work(clean, script, arguments, parts):
     ('preprocess.py', 'num_processing_units=0', "'all' or a whole number from 1"), ('preprocess.py', 'hop=0', 'from 1'),
     ('preprocess.py', 'resample_sr=44.1', 'whole number'), ('preprocess.py', 'convert_id=0', 'True, False'),
     ('knn_mfcc.py', 'metric=manhattan', "'cosine', 'euclidean'"),
-    ('knn_mfcc.py', 'MFCC_number=0', 'from 1'), ('demo.py', 'n_shots=5', 'a list'), ('demo.py', 'n_shots=[]', 'a list'),
-    ('demo.py', 'model_numbers=[2,x]', 'a list'),
+    ('knn_mfcc.py', 'MFCC_number=0', 'from 1'), ('reproduce.py', 'n_shots=x', 'a list'), ('reproduce.py', 'n_shots=[]', 'a list'),
+    ('reproduce.py', 'folds=[2,x]', 'a list'),
 ])
 def test_values_that_a_key_cannot_have(clean, script, value, expected):
-    arguments = {'sl_train.py': ['spec'], 'preprocess.py': ['spec'], 'demo.py': ['demo']}.get(script, []) + ['dataset=tones']
+    arguments = {'sl_train.py': ['spec'], 'preprocess.py': ['spec'], 'reproduce.py': ['demo']}.get(script, [])
+    arguments += ['datasets=tones' if script == 'reproduce.py' else 'dataset=tones']
     key, _, text = value.replace('1e999', 'inf').partition('=')
     refused(warm(script, *arguments, value, data_folder=clean), f'{key}=', text, 'is not valid', expected)
     assert not (clean / 'experiments').exists()

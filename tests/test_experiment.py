@@ -16,7 +16,7 @@ from experiment import (CHECKS, RESULT_COLUMNS, Experiment, check, configure, ex
                         make_stamped_folder, parse_overrides, read_results, recipe, record)
 from shared import UserError, write_dataset, write_json
 
-GROUPS = [(group, entry) for group in ('config_preprocess', 'config_sl', 'config_knn_mfcc', 'config_demo')
+GROUPS = [(group, entry) for group in ('config_preprocess', 'config_sl', 'config_knn_mfcc')
           for entry in getattr(config_file, group)]
 
 

@@ -567,16 +567,16 @@ def test_demo_with_a_broken_file(tmp_path):
     (audio / 'low/low_2.wav').write_text('this is no sound')
     data = tmp_path / 'data'
     succeeded(warm('index_folder.py', audio, 'mine', data_folder=data))
-    done = run_script('demo.py', 'demo', 'dataset=mine', 'n_shots=[1,2]', 'model_numbers=[2]', 'num_experiment_runs=2',
+    done = run_script('reproduce.py', 'demo', 'datasets=mine', 'n_shots=1,2', 'methods=knn_mfcc,TIMBRE,proto', 'num_experiment_runs=2',
                       'epochs=3', 'filters=4', 'max_accuracy=0', data_folder=data)
     assert done.returncode == 1 and 'Traceback' not in done.stderr, done.stdout + done.stderr
-    assert done.stderr.splitlines()[-1] == '1 sound files were refused and left out, see above'
+    assert done.stderr.splitlines()[-1].startswith('0 of 12 runs failed, 1 sound files were refused, see above')
     assert re.search(r'id \d+: \S*low/low_2.wav: not readable as audio', done.stdout)
     table = [[cell.strip() for cell in line.split('|')[1:-1]] for line in done.stdout.splitlines() if line.startswith('|')]
     assert table[0] == ['accuracy, mean +- std (runs)', 'n = 1', 'n = 2']
     assert [line[0] for line in table[2:]] == ['TIMBRE', 'knn_mfcc', 'proto, 4 filters']
     assert all(re.fullmatch(r'[01]\.\d{3} \+- 0\.\d{3} \(2\)', cell) for line in table[2:] for cell in line[1:])
-    assert (data / 'experiments/report_mine/accuracy_mine.png').read_bytes().startswith(b'\x89PNG')
+    assert (data / 'experiments/report_demo/accuracy_mine.png').read_bytes().startswith(b'\x89PNG')
     header, *results = rows(data / 'experiments/results.tsv')
     assert len(results) == 12
     bad = next(key for key, path in rows(data / 'index/mine/index_mine_folds_all.tsv') if path == 'low/low_2.wav')
@@ -595,7 +595,7 @@ def test_demo_with_a_broken_file(tmp_path):
 
 GROUPS = {'preprocess.py': 'config_preprocess', 'sl_train.py': 'config_sl', 'knn_mfcc.py': 'config_knn_mfcc',
           'proto.py': 'config_proto', 'transfer_train.py': 'config_transfer', 'transfer_proto.py': 'config_transfer_proto',
-          'knn_audioset.py': 'config_knn_audioset', 'demo.py': 'config_demo'}
+          'knn_audioset.py': 'config_knn_audioset', 'reproduce.py': 'config_reproduce'}
 
 
 @pytest.mark.parametrize('script', [*GROUPS, 'sl_evaluate.py', 'transfer_evaluate.py', 'vggish_smoke_test.py', 'report.py',
