@@ -1,6 +1,5 @@
 """TensorFlow and Keras, started without their greetings. Whoever needs them imports them from here."""
 import contextlib
-import functools
 import os
 import sys
 import tempfile
@@ -33,7 +32,6 @@ with quiet():  # four lines about instructions and drivers come before any setti
 __all__ = ['keras', 'tf', 'set_up_device']
 
 
-@functools.cache
 def set_up_device():
     """Let GPU memory grow as needed, make every operation repeatable, and say which device is used."""
     gpus = tf.config.list_physical_devices('GPU')

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from shared import UserError, data_folder, make_folder
 
+PATIENCE = 20  # seconds, for a scheduler or a worker to answer
 START = 'DATA_FOLDER={folder} .venv/bin/dask worker {address} --nthreads 1 --memory-limit 0'
 
 
@@ -18,13 +19,13 @@ def connect(address):
     import distributed  # half a second that others need not wait
     start = START.format(address=address, folder=data_folder())
     try:
-        client = distributed.Client(address, timeout=20, set_as_default=True)
+        client = distributed.Client(address, timeout=PATIENCE, set_as_default=True)
     except (OSError, ValueError) as problem:
         raise UserError(f'no Dask scheduler answers at {address} ({str(problem).splitlines()[0]}): start one with '
                         f'`.venv/bin/dask scheduler` and workers with `{start}`') from None
     with client:
         try:
-            client.wait_for_workers(1, timeout=20)
+            client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError:
             raise UserError(f'the Dask scheduler at {address} has no worker: start one per GPU with `{start}`') from None
         check(client, start)

@@ -1,7 +1,9 @@
 """The network of an experiment: built and traced once, with new weights for every run; weights on disk."""
 import functools
 import os
+import random
 import shutil
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -101,8 +103,11 @@ class Network:
 def randomise(model, build, seed):
     """Give all variables of `model` the values that a new model from build() has for this seed."""
     keras.utils.set_random_seed(seed)
-    for variable, fresh in zip(model.variables, build().variables, strict=True):
-        variable.assign(fresh)
+    # Keras draws the seeds of its layers from Python's global generator, which other threads, e.g. of a Dask worker, use too
+    with mock.patch.object(keras.src.random.seed_generator, 'python_random', random.Random(seed)):
+        fresh = build().variables
+    for variable, value in zip(model.variables, fresh, strict=True):
+        variable.assign(value)
 
 
 def count_parameters(model):

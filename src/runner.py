@@ -1,5 +1,6 @@
 """Carrying out the runs of a plan: one after the other in this process, or on the workers of a Dask cluster."""
 import contextlib
+import functools
 import time
 import traceback
 from collections import Counter
@@ -114,6 +115,13 @@ def describe(problem):
     return ' '.join(f'{type(problem).__name__}: {problem}'.split())
 
 
+@functools.cache
+def start_tensorflow():
+    """Once in a process, and only where a network is needed."""
+    import backend
+    backend.set_up_device()
+
+
 def run_experiment(config):
     """Bring an experiment to as many runs as its configuration wants, each with its result."""
     task = Task.load(config, wanted=('train', 'val', 'test'))
@@ -121,8 +129,7 @@ def run_experiment(config):
         import nearest
         nearest.run_baseline('knn_mfcc', config, task, nearest.stored_vectors(task), again=False)
         return
-    import backend  # only where a network is needed
-    backend.set_up_device()
+    start_tensorflow()
     if config['script'] == 'knn_audioset':
         import embeddings
         import nearest

@@ -1,4 +1,6 @@
 """The training step against a plain computation, the training loop, seeding and scoring."""
+import random
+import threading
 import types
 
 import numpy as np
@@ -380,3 +382,29 @@ def test_damaged_weights_are_refused(stored, tmp_path, damage):
 
 def test_parameters_are_counted():
     assert count_parameters(tiny()) == 24 * 5 + 5 + 5 * 3 + 3
+
+
+def test_other_threads_do_not_disturb_the_weights_that_a_run_begins_with():
+    """A Dask worker's other threads draw from Python's global random numbers all the time."""
+    def build():
+        return models_sl.build({'model_number': 3, 'n_frames': 32, 'num_classes_dataset': 3, 'pre_processing': 'logEPS',
+                                'normalize': None}, 32)
+
+    model, stop = build(), threading.Event()
+    randomise(model, build, 5)
+    alone = [variable.numpy() for variable in model.variables]
+
+    def draw():
+        while not stop.is_set():
+            random.random()
+
+    other = threading.Thread(target=draw)
+    other.start()
+    try:
+        randomise(model, build, 5)
+    finally:
+        stop.set()
+        other.join()
+    assert all(np.array_equal(a, variable.numpy()) for a, variable in zip(alone, model.variables))
+    randomise(model, build, 6)
+    assert not all(np.array_equal(a, variable.numpy()) for a, variable in zip(alone, model.variables))

@@ -1,0 +1,147 @@
+"""Plans: which runs they consist of, in which order, which of these are done, what the others will take."""
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_representation
+
+import config_file
+import plans
+from experiment import RESULT_COLUMNS, configure, recipe, short_name
+from fewshot import Task
+from shared import UserError
+
+
+@pytest.fixture
+def toy(data_folder):
+    """A data set of 9 training and 3 test clips with spectrograms, MFCCs and two folds, of which the second is the first turned."""
+    labels = {str(i): i % 3 for i in range(12)}
+    train, test = {k: v for k, v in labels.items() if int(k) < 9}, {k: v for k, v in labels.items() if int(k) >= 9}
+    for kind, shape in (('time-freq', (130, 128)), ('mfcc', (6,))):
+        make_representation(data_folder, {key: np.full(shape, float(key)) for key in labels}, train, test, kind=kind)
+    index = data_folder / 'index/toy'
+    (index / 'gt_toy_fold1_train.tsv').write_text((index / 'gt_toy_fold0_test.tsv').read_text())
+    (index / 'gt_toy_fold1_test.tsv').write_text((index / 'gt_toy_fold0_train.tsv').read_text())
+    return data_folder
+
+
+def plan(*overrides, name='demo'):
+    return plans.Plan(configure('config_reproduce', name, ['datasets=toy', *overrides], {*plans.method_keys(), 'dry_run'}))
+
+
+def described(jobs):
+    return [(job.run, job.config['fold'], job.config['n_shot'], job.method) for job in jobs]
+
+
+def test_one_run_of_everything_comes_first_then_more(toy):
+    opened = plan('methods=knn_mfcc,TIMBRE', 'n_shots=3,1', 'num_experiment_runs=2')
+    one = [(n, method) for n in (1, 3) for method in ('knn_mfcc', 'TIMBRE')]
+    less = [(n, method) for n, method in one if n == 1]  # one training clip per class in fold 1
+    assert described(opened.jobs()) == [(run, fold, *rest) for run in (0, 1) for fold, part in ((0, one), (1, less)) for rest in part]
+    assert opened.notes == ['toy, n = 3: left out where the smallest class has fewer training clips (1)']
+
+
+def test_all_clips_come_last(toy):
+    opened = plan('methods=knn_mfcc', "n_shots=['all',2,1]", 'folds=0', 'num_experiment_runs=1')
+    assert [(job.config['n_shot'], job.train_clips, job.test_clips) for job in opened.jobs()] == [(1, 3, 3), (2, 6, 3), ('all', 9, 3)]
+
+
+def test_configurations_are_those_of_the_scripts(toy):
+    jobs = plan('methods=log-learn VGG,proto', 'n_shots=2', 'folds=0', 'num_experiment_runs=2', 'seed=7', 'epochs=9', 'filters=5').jobs()
+    common = ['dataset=toy', 'fold=0', 'n_shot=2', 'seed=7', 'skip_missing=True']
+    wanted = {'log-learn VGG': configure('config_sl', 'spec', [*common, 'model_number=13', 'pre_processing=None', 'epochs=9', 'batch_size=16']),
+              'proto': configure('config_proto', 'spec', [*common, 'filters=5', 'max_accuracy=5'])}
+    for job in jobs:
+        ours, script = ({k: v for k, v in config.items() if k != 'overrides'} for config in (job.config, wanted[job.method]))
+        assert ours == {**script, 'num_experiment_runs': job.run + 1}
+        task = Task.load(job.config)
+        assert job.identity == ('toy', 0, '2', 7, job.run, recipe(script | task.identity), short_name(task.data))
+
+
+def test_every_method_of_every_plan_exists():
+    for name, config in config_file.config_reproduce.items():
+        assert set(config['methods']) <= set(config_file.config_methods), name
+    for group, entry, differing in config_file.config_methods.values():
+        assert set(differing) <= set(getattr(config_file, group)[entry])
+    assert config_file.config_reproduce['paper']['methods'] == list(config_file.config_methods)
+
+
+def test_methods_that_need_the_checkpoint_are_left_out_and_named(toy, tmp_path):
+    opened = plan('methods=transfer,knn_mfcc,knn_audioset', f'checkpoint={tmp_path}/none.ckpt', 'n_shots=1', 'folds=0')
+    assert opened.missing == [('toy', 'transfer', 'needs the VGGish checkpoint'), ('toy', 'knn_audioset', 'needs the VGGish checkpoint')]
+    assert opened.notes[0].startswith('transfer, knn_audioset: left out, no VGGish checkpoint.') and 'download.py vggish' in opened.notes[0]
+    assert {job.method for job in opened.jobs()} == {'knn_mfcc'}
+    with pytest.raises(UserError, match='nothing can be run: transfer: left out'):
+        plan('methods=transfer', f'checkpoint={tmp_path}/none.ckpt').jobs()
+
+
+@pytest.mark.parametrize('overrides, message', [
+    (['methods=VGG,VGH'], r"methods=\['VGH'\] are not in config_methods .*TIMBRE"),
+    (['folds=5'], r'folds=\[5\]: toy has 0, 1'),
+    (['methods=knn_mfcc', 'epochs=3'], 'epochs: no method of the plan has such a key'),
+    (['methods=knn_mfcc', 'n_shots=4'], 'nothing can be run: toy, n = 4: left out where the smallest class has fewer')])
+def test_plans_that_cannot_be_carried_out(toy, overrides, message):
+    with pytest.raises(UserError, match=message):
+        plan(*overrides).jobs()
+
+
+@pytest.mark.parametrize('key', ['model_number', 'fold', 'n_shot', 'dataset', 'gt_test', 'resume', 'pre_processing'])
+def test_keys_that_a_plan_decides(toy, key):
+    with pytest.raises(UserError, match='is not understood'):
+        plan(f'{key}=1')
+
+
+def results(*jobs, **columns):
+    """Rows of results.tsv of jobs."""
+    rows = [dict(zip(plans.IDENTITY, job.identity)) | {'train_seconds': 8.0, 'test_seconds': 2.0, 'clips': 4, 'experiment': 'fold_0_1',
+                                                       'model': 'm', 'accuracy': 0.5} | columns for job in jobs]
+    return pd.DataFrame(rows, columns=RESULT_COLUMNS)
+
+
+@pytest.mark.parametrize('column, value', [('recipe', 'other'), ('data', 'other'), ('seed', 1), ('fold', 1), ('n_shot', '2'), ('run', 1),
+                                           ('dataset', 'two')])
+def test_only_a_result_of_the_same_configuration_seed_and_data_counts(toy, column, value):
+    jobs = plan('methods=knn_mfcc,TIMBRE', 'n_shots=1', 'folds=0', 'num_experiment_runs=1').jobs()
+    assert plans.without_result(jobs, results(jobs[0])) == jobs[1:]
+    assert plans.without_result(jobs, results(jobs[0], **{column: value})) == jobs
+    both = pd.concat([results(*jobs), results(jobs[0], **{column: value})])
+    assert plans.without_result(jobs, both) == [] and len(plans.rows_of(jobs, both)) == 2
+
+
+def test_sounds_that_changed_are_other_data(toy):
+    job, = plan('methods=knn_mfcc', 'n_shots=1', 'folds=0', 'num_experiment_runs=1').jobs()
+    done = results(job)
+    array = next((toy / 'audio_representation/toy__mfcc').glob('*.npy'))
+    array.touch()
+    again, = plan('methods=knn_mfcc', 'n_shots=1', 'folds=0', 'num_experiment_runs=1').jobs()
+    assert again.identity[:6] == job.identity[:6] and plans.without_result([again], done) == [again]
+
+
+def test_estimates_come_from_the_nearest_measured_run_of_the_recipe(toy):
+    small, big, other, *_ = jobs = plan('methods=TIMBRE', "n_shots=1,2,3", 'folds=0', 'num_experiment_runs=1').jobs()
+    assert [job.train_clips for job in jobs] == [3, 6, 9]
+    nothing = plans.Costs(plans.results())
+    assert [nothing.seconds(job) for job in jobs] == [None] * 3 and nothing.bytes(big) is None
+    assert nothing.describe(jobs) == '3 run(s) of which nothing like it was measured'
+    costs = plans.Costs(pd.concat([results(small, train_seconds=3.0), results(other, train_seconds=90.0), results(other, train_seconds=99.0, run=1)]))
+    # 3 s for 3 training clips, 94.5 s for 9; 2 s for 4 test clips, of which there are 3
+    assert costs.seconds(small) == pytest.approx(3 + 1.5) and costs.seconds(other) == pytest.approx(94.5 + 1.5)
+    assert costs.seconds(big) == pytest.approx(6 / 9 * 94.5 + 1.5)  # 9 is nearer to 6 than 3 is, as factors go
+    folder = toy / 'experiments/fold_0_1/m'
+    folder.mkdir(parents=True)
+    (folder / 'weights').write_bytes(bytes(2_000_000))
+    costs = plans.Costs(results(small))
+    assert costs.bytes(big) == 2_000_000
+    assert costs.describe([small, big]) == 'about 27 s and 4 MB'
+
+
+@pytest.mark.parametrize('seconds, text', [(0, '0 s'), (89, '89 s'), (91, '2 min'), (3599, '1 h 00 min'), (7500, '2 h 05 min'), (200000, '55 h 33 min')])
+def test_durations(seconds, text):
+    assert plans.duration(seconds) == text
+
+
+def test_before_there_is_a_representation_a_dry_run_lists_and_nothing_else_does(toy):
+    (toy / 'audio_representation/toy__mfcc/index.tsv').unlink()
+    job, = plan('methods=knn_mfcc', 'n_shots=1', 'folds=0', 'num_experiment_runs=1', 'dry_run=True').jobs()
+    assert job.identity == ('toy', 0, '1', 0, 0, None, None) and plans.without_result([job], results(job, recipe='', data='')) == [job]
+    with pytest.raises(UserError, match='knn_mfcc.py dataset=toy'):
+        plan('methods=knn_mfcc', 'n_shots=1', 'folds=0').jobs()

@@ -1,0 +1,280 @@
+"""reproduce.py from end to end: a plan, interrupted, extended, failing in part, in one process and on a Dask cluster."""
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import commands
+import pytest
+from commands import Started, environment, experiments, models, refused, rows, run_script, same_weights, succeeded, tree, warm
+
+PLAN = ('reproduce.py', 'demo', 'datasets=tones', 'folds=0,1', 'methods=knn_mfcc,TIMBRE,proto', 'n_shots=1,2', 'epochs=3',
+        'filters=4', 'max_accuracy=0')
+RUNS = 24  # with 2 runs of each
+TIMES = ('date', 'experiment', 'model', 'train_seconds', 'test_seconds')
+
+
+@pytest.fixture(scope='module')
+def tones():
+    return commands.tones()
+
+
+def fresh(tones, folder):
+    """A data folder with the sounds and spectrograms of `tones` and no experiment. Returns it."""
+    commands.copy_of(tones, folder)
+    shutil.rmtree(folder / 'experiments', ignore_errors=True)
+    return folder
+
+
+def table(data):
+    """results.tsv without what another execution changes, in an order of its own (list of rows, header first)."""
+    header, *body = rows(data / 'experiments/results.tsv')
+    kept = [i for i, name in enumerate(header) if name not in TIMES]
+    return [[header[i] for i in kept], *sorted([row[i] for i in kept] for row in body)]
+
+
+def runs(data):
+    """Model folders of finished runs: dictionary (method and its options, fold, n_shot, run) -> Path."""
+    found = {}
+    for folder in experiments(data):
+        config = json.loads((folder / 'config.json').read_text())
+        for run, model in enumerate(models(folder)):
+            key = config['script'], config['fold'], config['n_shot'], run
+            assert key not in found, f'{key} was done twice'
+            found[key] = model
+    return found
+
+
+def decisions(data):
+    """Bytes of the test predictions of every run."""
+    return {key: (model / 'test_predictions.tsv').read_bytes() for key, model in runs(data).items()}
+
+
+@pytest.fixture(scope='module')
+def whole(tones, tmp_path_factory):
+    """A data folder in which the plan was carried out in one go, and its output."""
+    data = fresh(tones, tmp_path_factory.mktemp('whole') / 'data')
+    return data, succeeded(run_script(*PLAN, 'num_experiment_runs=2', data_folder=data))
+
+
+def test_all_runs_are_there_and_reported(whole):
+    data, output = whole
+    assert len(runs(data)) == len(table(data)) - 1 == RUNS
+    assert f'plan demo: {RUNS} runs; tones, folds 0, 1; n = 1, 2; knn_mfcc, TIMBRE, proto; 2 run(s) each' in output
+    assert f'0 runs are done, {RUNS} to do: {RUNS} run(s) of which nothing like it was measured' in output
+    lines = [line for line in output.splitlines() if re.match(r'.*run \d: accuracy \d\.\d{3} \(\d+ s\)$', line)]
+    first = [f'tones fold 0, n = {n}, {method}, run 1' for n in (1, 2) for method in ('knn_mfcc', 'TIMBRE', 'proto')]
+    assert len(lines) == RUNS and [line.rpartition(':')[0].strip() for line in lines[:6]] == first
+    state = rows(data / 'experiments/reproduce_demo.tsv')
+    assert len(state) == RUNS + 1 and {row[5] for row in state[1:]} == {'done'}
+    report = data / 'experiments/report_demo'
+    assert {'report.md', 'accuracy.tsv', 'paired.tsv', 'verdicts.tsv', 'costs.tsv', 'accuracy_tones.png', 'accuracy_tones.pdf',
+            'confusion_tones_TIMBRE.png'} <= {path.name for path in report.iterdir()}
+    assert '| TIMBRE ' in output and f'report: {report / "report.md"}' in output
+    for word in ('oneDNN', 'WARNING', 'retracing', 'Traceback'):
+        assert word not in output + (data / 'experiments/reproduce_demo.log').read_text()
+
+
+def test_one_process_builds_each_network_once(whole):
+    log = (whole[0] / 'experiments/reproduce_demo.log').read_text().splitlines()
+    assert [line.partition(':')[0] for line in log if re.match('device|model ', line)] == ['device', 'model 2', 'model 2']
+
+
+def test_runs_are_those_of_the_ordinary_scripts(whole, tones, tmp_path):
+    data = fresh(tones, tmp_path / 'data')
+    common = ['dataset=tones', 'fold=1', 'n_shot=2', 'num_experiment_runs=2', 'skip_missing=True']
+    succeeded(warm('sl_train.py', 'spec', *common, 'model_number=2', 'epochs=3', 'batch_size=16', data_folder=data))
+    succeeded(warm('sl_evaluate.py', 'latest', data_folder=data))
+    succeeded(warm('proto.py', 'spec', *common, 'filters=4', 'max_accuracy=0', data_folder=data))
+    succeeded(warm('knn_mfcc.py', *common, data_folder=data))
+    ours, theirs = decisions(whole[0]), decisions(data)
+    assert len(theirs) == 6 and theirs == {key: ours[key] for key in theirs}
+    assert all(row in table(whole[0]) for row in table(data))
+    trained = runs(whole[0])
+    assert all(same_weights(model, trained[key]) for key, model in runs(data).items() if key[0] != 'knn_mfcc')
+    # and the plan takes them as done
+    output = succeeded(warm(*PLAN, 'num_experiment_runs=2', '--dry-run', data_folder=data))
+    assert f'6 runs are done, {RUNS - 6} to do' in output and 'tones fold 1, n = 2, TIMBRE, run 2: done' in output
+
+
+def test_trained_runs_without_a_result_are_evaluated_only(whole, tones, tmp_path):
+    data = fresh(tones, tmp_path / 'data')
+    succeeded(warm('sl_train.py', 'spec', 'dataset=tones', 'fold=1', 'n_shot=2', 'num_experiment_runs=2', 'model_number=2', 'epochs=3',
+                   'batch_size=16', 'skip_missing=True', data_folder=data))
+    folder, = experiments(data)
+    before = tree(folder, '*.h5')
+    succeeded(warm(*PLAN[:3], 'folds=1', 'methods=TIMBRE', 'n_shots=2', 'epochs=3', 'num_experiment_runs=2', data_folder=data))
+    assert experiments(data) == [folder] and tree(folder, '*.h5') == before
+    ours = decisions(whole[0])
+    assert decisions(data) == {key: ours[key] for key in (('sl_train', 1, 2, run) for run in (0, 1))}
+
+
+def test_all_methods_learn_from_the_same_clips(whole):
+    draws = {}
+    for (_, *draw), model in runs(whole[0]).items():
+        draws.setdefault(tuple(draw), []).append((model / 'train_ids.tsv').read_text())
+    assert len(draws) == RUNS / 3 and all(len(texts) == 3 and len(set(texts)) == 1 for texts in draws.values())
+    assert len({texts[0] for texts in draws.values()}) == len(draws)  # of every run other ones
+
+
+def test_what_is_done_is_skipped_and_more_is_added(whole, tones, tmp_path):
+    """First fewer runs, then all; the second time nothing needs TensorFlow."""
+    data = fresh(tones, tmp_path / 'data')
+    succeeded(warm(*PLAN, 'num_experiment_runs=1', data_folder=data))
+    folders = experiments(data)
+    assert len(runs(data)) == RUNS / 2
+    output = succeeded(warm(*PLAN, 'num_experiment_runs=2', data_folder=data))
+    assert f'{RUNS // 2} runs are done, {RUNS // 2} to do: about ' in output
+    assert experiments(data) == folders and table(data) == table(whole[0]) and decisions(data) == decisions(whole[0])
+    before = tree(data, '*.npz')
+    again = run_script(*PLAN, 'num_experiment_runs=2', data_folder=data, without_tensorflow=True)
+    assert f'{RUNS} runs are done\n' in succeeded(again) and '| TIMBRE ' in again.stdout
+    assert tree(data, '*.npz') == before and experiments(data) == folders
+
+
+def test_a_dry_run_writes_nothing(tones, tmp_path):
+    shutil.copytree(tones / 'index', tmp_path / 'index')
+    done = run_script(*PLAN, 'num_experiment_runs=2', '--dry-run', data_folder=tmp_path, without_tensorflow=True)
+    lines = [line for line in succeeded(done).splitlines() if line.startswith('tones fold')]
+    assert len(lines) == RUNS and lines[0] == 'tones fold 0, n = 1, knn_mfcc, run 1: to do: 1 run(s) of which nothing like it was measured'
+    assert [path.name for path in tmp_path.iterdir()] == ['index']
+
+
+def test_a_failed_run_is_recorded_and_the_others_go_on(tones, tmp_path):
+    data = fresh(tones, tmp_path / 'data')
+    command = (*PLAN[:3], 'folds=0', 'methods=TIMBRE,knn_mfcc', 'n_shots=1,2', 'num_experiment_runs=1', 'epochs=3')
+    done = warm(*command, 'learning_rate=1e38', data_folder=data)
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith('2 of 4 runs failed')
+    state = {(row[0], row[3]): row[5:] for row in rows(data / 'experiments/reproduce_demo.tsv')[1:]}
+    for n in ('1', '2'):
+        assert state['knn_mfcc', n] == ['done', ''] and state['TIMBRE', n][0] == 'failed'
+        assert re.search('learning_rate', state['TIMBRE', n][1])
+        assert re.search(fr'failed: tones fold 0, n = {n}, TIMBRE, run 1: .*learning_rate', done.stdout)
+    assert '| knn_mfcc ' in done.stdout and len(table(data)) == 3
+    output = succeeded(warm(*command, data_folder=data))  # another rate is another configuration
+    assert '2 runs are done, 2 to do' in output and len(table(data)) == 5
+
+
+def test_a_plan_of_which_everything_fails(tones, tmp_path):
+    data = fresh(tones, tmp_path / 'data')
+    done = warm(*PLAN[:3], 'folds=0', 'methods=TIMBRE', 'n_shots=1', 'num_experiment_runs=1', 'learning_rate=1e38', data_folder=data)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith('1 of 1 runs failed') and 'Traceback' not in done.stderr
+
+
+def test_methods_without_checkpoint_are_named(tones, tmp_path):
+    data = fresh(tones, tmp_path / 'data')
+    done = warm(*PLAN[:3], 'folds=0', 'methods=knn_mfcc,transfer', 'n_shots=1', 'num_experiment_runs=1',
+                f'checkpoint={tmp_path}/none.ckpt', data_folder=data)
+    output = succeeded(done)
+    assert re.search(r'transfer: left out, no VGGish checkpoint\. .*download\.py vggish', output)
+    assert re.search(r'\| transfer +\| needs the VGGish checkpoint +\|', output)
+    assert 'needs the VGGish checkpoint' in (data / 'experiments/report_demo/report.md').read_text()
+    assert rows(data / 'experiments/reproduce_demo.tsv')[-1] == ['transfer', 'tones', '', '', '', 'left out', 'needs the VGGish checkpoint']
+
+
+def test_report_of_a_plan(whole, tmp_path):
+    data, output = tmp_path / 'data', whole[1]
+    shutil.copytree(whole[0], data)
+    done = run_script('report.py', 'demo', 'datasets=tones', *PLAN[3:], 'num_experiment_runs=2', data_folder=data, without_tensorflow=True)
+    ours, theirs = ([line for line in text.splitlines() if line.startswith('|')] for text in (succeeded(done), output))
+    assert ours == theirs
+    one = succeeded(warm('report.py', 'demo', 'datasets=tones', *PLAN[3:], 'num_experiment_runs=1', data_folder=data))
+    assert [line for line in one.splitlines() if line.startswith('|')] != theirs
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_table(whole, tones, tmp_path):
+    data, moments = fresh(tones, tmp_path / 'data'), random.Random(0)
+    for _ in range(3):
+        with Started(*PLAN, 'num_experiment_runs=2', data_folder=data) as script:
+            there = len(table(data)) if (data / 'experiments/results.tsv').exists() else 1
+            wanted = there + moments.randrange(1, 6)  # lines, so that every start gets on
+            script.wait_until(lambda: (data / 'experiments/results.tsv').exists() and len(table(data)) >= wanted)
+            time.sleep(moments.uniform(0, 0.5))
+            script.process.kill()
+            script.wait()
+    assert len(table(data)) <= RUNS, 'it was through before it was killed'
+    succeeded(run_script(*PLAN, 'num_experiment_runs=2', data_folder=data))
+    assert table(data) == table(whole[0]) and decisions(data) == decisions(whole[0])
+    assert all(same_weights(model, runs(whole[0])[key]) for key, model in runs(data).items() if key[0] != 'knn_mfcc')
+    assert commands.temporary_files(data) == []
+    ours, theirs = ((folder / 'experiments/report_demo/accuracy.tsv').read_text().splitlines() for folder in (data, whole[0]))
+    assert [line.split('\t')[:-2] for line in ours] == [line.split('\t')[:-2] for line in theirs]  # the last two are seconds
+
+
+# ---- a Dask cluster --------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A function (data folder, number of workers) that starts a scheduler and workers; gives its address and the workers."""
+    started = []
+
+    def start(*arguments, data):
+        log = open(tmp_path / f'{len(started)}.log', 'w')
+        process = subprocess.Popen([sys.executable, '-m', 'dask', *map(str, arguments)], env=environment(data, PYTHONWARNINGS='ignore'),
+                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
+        started.append(process)
+        return process
+
+    def begin(data, workers=2):
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            address = f'tcp://127.0.0.1:{free.getsockname()[1]}'
+        start('scheduler', '--host', address, '--no-dashboard', data=data)
+        return address, [start('worker', address, '--nthreads', 1, '--memory-limit', 0, '--no-nanny', '--no-dashboard', data=data)
+                         for _ in range(workers)]
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def test_a_cluster_that_loses_a_worker_gives_the_same_table(whole, tones, tmp_path, cluster):
+    """The spectrograms too are made by the workers."""
+    data = fresh(tones, tmp_path / 'data')
+    shutil.rmtree(data / 'audio_representation')
+    address, (first, _) = cluster(data)
+    with Started(*PLAN, 'num_experiment_runs=2', f'scheduler={address}', data_folder=data) as script:
+        script.wait_until(lambda: (data / 'experiments/results.tsv').exists() and len(table(data)) > 6, timeout=120)
+        os.killpg(first.pid, signal.SIGKILL)
+        assert script.wait() == 0, script.text()
+        assert f'2 Dask worker(s) at {address}' in script.text()
+    assert tree(data / 'audio_representation', '*.npy') == tree(whole[0] / 'audio_representation', '*.npy')
+    # representations carry the time of their sounds, which are copies with the same times
+    assert table(data) == table(whole[0])
+    assert decisions_of_any(data) == decisions(whole[0])
+
+
+def decisions_of_any(data):
+    """As decisions, where a run that was lost with its worker may have an experiment folder of its own."""
+    found = {}
+    for folder in experiments(data):
+        config = json.loads((folder / 'config.json').read_text())
+        for run, model in enumerate(models(folder)):
+            text = (model / 'test_predictions.tsv').read_bytes()
+            assert found.setdefault((config['script'], config['fold'], config['n_shot'], run), text) == text
+    return found
+
+
+def test_workers_with_another_data_folder_are_refused(tones, tmp_path, cluster):
+    address, _ = cluster(tmp_path / 'elsewhere', workers=1)
+    data = fresh(tones, tmp_path / 'data')
+    done = run_script(*PLAN, f'scheduler={address}', data_folder=data, without_tensorflow=True)
+    refused(done, 'another DATA_FOLDER', tmp_path / 'elsewhere', f'DATA_FOLDER={data.resolve()}')
+    assert not (data / 'experiments').exists()
+
+
+def test_a_scheduler_without_workers(tones, tmp_path, cluster, monkeypatch):
+    address, _ = cluster(tmp_path, workers=0)
+    import cluster as module
+    monkeypatch.setattr(module, 'PATIENCE', 3)
+    with pytest.raises(module.UserError, match='has no worker: start one per GPU'), module.connect(address):
+        pass
