@@ -1,0 +1,216 @@
+"""Exact sliding-window evaluation: the logits of all patches of a clip from one pass over its frames.
+
+Patches that begin a frame apart have nearly all their columns in common, at every depth of a network. Here such columns
+are computed once for all patches, by the layers of the Keras model itself: same logits as patch by patch, up to rounding.
+A layer that the table SLIDING does not know, at the end of this file, leaves its model to be scored patch by patch.
+"""
+import functools
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from backend import keras, tf
+from layers import BatchNormalization, LogLearn, NormalizedConv2D, StrongestMatch
+from patches import ahead, padded_length, patch_batches
+from training import frames_spec, make_scorer
+
+
+class NoSlidingForm(Exception):
+    """A model can only be computed patch by patch; the message says why."""
+
+
+@dataclass
+class Work:
+    """Multiplications of one pass: per frame and per patch; plain: of one patch, computed patch by patch."""
+    frame: int = 0
+    patch: int = 0
+    plain: int = 0
+
+
+@dataclass
+class Columns:
+    """What a layer makes of N patches, (N, number, M, C), with the columns that patches share kept once.
+
+    Column j of the patch that begins at frame s is
+
+        shared[0, s + j * stride - origin]      in the middle,
+        left[patch, j], right[patch, j - number]      at the ends, where zero padding has made the patch's own columns.
+
+    Attributes: shared (1, T, M, C); starts (N,) int64, s of each patch; left (N, l, M, C) and right (N, r, M, C), or None.
+    """
+    shared: tf.Tensor
+    starts: tf.Tensor
+    number: int
+    stride: int = 1
+    origin: int = 0
+    left: tf.Tensor | None = None
+    right: tf.Tensor | None = None
+    work: Work = field(default_factory=Work)
+
+    @property
+    def own(self):
+        """Numbers of columns (l, r) at the ends that are not shared."""
+        return tuple(0 if end is None else end.shape[1] for end in (self.left, self.right))
+
+    def columns(self, first, last):
+        """Columns first to last - 1 of all patches: (N, last - first, M, C)."""
+        l, r = self.own
+        begin, end = max(first, l), min(last, self.number - r)  # of these, the shared ones
+        parts = [self.left[:, first:last]] if first < l else []
+        if begin < end:
+            places = tf.range(begin, end, dtype=tf.int64) * self.stride - self.origin
+            parts.append(tf.gather(self.shared[0], self.starts[:, None] + places))
+        if last > self.number - r:
+            parts.append(self.right[:, max(first - self.number + r, 0):last - self.number + r])
+        return tf.concat(parts, axis=1)
+
+    def patches(self):
+        """All columns: (N, number, M, C)."""
+        return self.columns(0, self.number)
+
+    def map(self, function):
+        """The same columns after a function that treats every column alike."""
+        ends = [None if end is None else function(end) for end in (self.left, self.right)]
+        return replace(self, shared=function(self.shared), left=ends[0], right=ends[1])
+
+    def convolve(self, kernel, bias, padding, activation):
+        """After a convolution with kernel (height, width, C, filters), bias (filters,) and an activation.
+
+        The shared columns are convolved with gaps of the stride. With zero padding, `before` more columns at the left and
+        `after` more at the right see zeros; all that are no longer shared come from patches that are a few columns wide.
+        """
+        height, width = kernel.shape[:2]
+        before, after, low, high = ((height - 1) // 2, height // 2, (width - 1) // 2, width // 2) if padding == 'same' else [0] * 4
+        l, r = self.own
+
+        def convolved(x, before=0, after=0, stride=1):
+            y = tf.nn.conv2d(x, kernel, 1, [[0, 0], [before, after], [low, high], [0, 0]], dilations=(stride, 1))
+            return activation(tf.nn.bias_add(y, bias))
+
+        shared = convolved(self.shared, stride=self.stride)
+        left = convolved(self.columns(0, l + height - 1), before=before) if l + before else None
+        right = convolved(self.columns(self.number - r - height + 1, self.number), after=after) if r + after else None
+        number = self.number + before + after - height + 1
+        each = int(np.prod(kernel.shape)) * shared.shape[2]
+        self.work.frame += each
+        self.work.patch += each * (l + before + r + after)
+        self.work.plain += each * number
+        return replace(self, shared=shared, left=left, right=right, number=number,
+                       origin=self.origin + before * self.stride).checked()
+
+    def pool(self, height, width):
+        """After the maximum over `height` columns and `width` bands that are next to each other, as Keras pools."""
+        thin = self.map(lambda x: tf.nn.max_pool2d(x, (1, width), (1, width), 'VALID'))
+        l, r = self.own
+        number = self.number // height
+        first, last = -(-l // height), (self.number - r) // height  # the shared ones of the pooled columns
+        pooled = replace(thin, shared=sliding_maximum(thin.shared, height, self.stride), number=number,
+                         stride=self.stride * height, left=None, right=None)
+        if first:
+            pooled.left = tf.nn.max_pool2d(thin.columns(0, first * height), (height, 1), (height, 1), 'VALID')
+        if last < number:
+            pooled.right = tf.nn.max_pool2d(thin.columns(last * height, number * height), (height, 1), (height, 1), 'VALID')
+        return pooled.checked()
+
+    def checked(self):
+        """Itself; raises NoSlidingForm unless the ends leave room for each other."""
+        if sum(self.own) > self.number:
+            raise NoSlidingForm('its patches are too short')
+        return self
+
+
+def sliding_maximum(x, window, stride):
+    """Maxima of x (1, T, ...) over `window` frames with gaps of `stride`: the one at t begins there. By doubling."""
+    done = 1
+    while done < window:
+        step = min(done, window - done)
+        x, done = tf.maximum(x[:, :-step * stride], x[:, step * stride:]), done + step
+    return x
+
+
+# ---- layers, by their types: (layer, Columns) -> Columns, or the values of patches (N, ...) ---------------------------
+
+def column_by_column(layer, x):
+    return x.map(lambda values: layer(values, training=False))
+
+
+def convolution(layer, x):
+    wanted = {'strides': (1, 1), 'dilation_rate': (1, 1), 'groups': 1, 'data_format': 'channels_last', 'use_bias': True}
+    if any(getattr(layer, key) != value for key, value in wanted.items()) or layer.padding not in ('same', 'valid'):
+        raise NoSlidingForm(f'the options of its layer {layer.name} are not known here')
+    return x.convolve(tf.convert_to_tensor(layer.kernel), layer.bias, layer.padding, layer.activation)
+
+
+def normalized_convolution(layer, x):
+    x = x.map(layer.normalise_by_moving_statistics)
+    return x.convolve(tf.convert_to_tensor(layer.kernel), layer.bias, layer.padding.lower(), layer.activation)
+
+
+def pooling(layer, x):
+    if layer.strides != layer.pool_size or layer.padding != 'valid' or layer.data_format != 'channels_last':
+        raise NoSlidingForm(f'the options of its layer {layer.name} are not known here')
+    return x.pool(*layer.pool_size)
+
+
+def strongest_match(layer, x):
+    match = x.convolve(tf.convert_to_tensor(layer.kernel), tf.zeros(layer.filters), 'valid', tf.identity)
+    if any(match.own):
+        raise NoSlidingForm(f'its layer {layer.name} comes after zero padding')
+    strongest = sliding_maximum(tf.reduce_max(match.shared, axis=2), match.number, match.stride)
+    return tf.gather(strongest[0], match.starts - match.origin) + layer.bias
+
+
+def new_axis(layer, x):
+    if layer.target_shape != (x.number, x.shared.shape[2], 1):
+        raise NoSlidingForm(f'its layer {layer.name} moves values between frames')
+    return x.map(lambda values: values[..., None])
+
+
+def flattening(layer, x):
+    return layer(x.patches())
+
+
+# by the very type: a layer that inherits may compute something else
+SLIDING = {
+    LogLearn: column_by_column, BatchNormalization: column_by_column,
+    keras.layers.Dropout: column_by_column, keras.layers.Dense: column_by_column,
+    keras.layers.Reshape: new_axis, keras.layers.Conv2D: convolution, NormalizedConv2D: normalized_convolution,
+    keras.layers.MaxPooling2D: pooling, StrongestMatch: strongest_match, keras.layers.Flatten: flattening,
+}
+
+
+def chain(model):
+    """The layers of a model in which each takes what the one before it gives; raises NoSlidingForm for any other."""
+    layers, x = [], model.inputs[0]
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        if type(layer) not in SLIDING:
+            raise NoSlidingForm(f'its layer {type(layer).__name__} is not known here')
+        if layer.input is not x:
+            raise NoSlidingForm('its layers are not a chain')
+        layers, x = [*layers, layer], layer.output
+    if model.outputs[0] is not x or len(model.inputs) + len(model.outputs) > 2:
+        raise NoSlidingForm('its layers are not a chain')
+    return layers
+
+
+def make_slider(model):
+    """A compiled slide(frames, starts) -> logits (N, C) in evaluation mode, and the Work that it takes.
+
+    As training.make_scorer(model), whose arguments it has: frames (T, M) float32 of one or several clips, starts (N,) int64
+    of patches anywhere in them. It reads the model's variables, so it follows them, and is traced once.
+
+    Raises NoSlidingForm for a model that is to be computed patch by patch.
+    """
+    layers, work = chain(model), Work()
+
+    @tf.function(input_signature=[frames_spec(model), tf.TensorSpec((None,), tf.int64)], autograph=False)
+    def slide(frames, starts):
+        x = Columns(frames[None], starts, model.input_shape[1], work=work)
+        for layer in layers:
+            x = SLIDING[type(layer)](layer, x) if isinstance(x, Columns) else layer(x, training=False)
+        return x.patches() if isinstance(x, Columns) else x
+
+    slide.get_concrete_function()
+    return slide, work
