@@ -85,7 +85,7 @@ CHECKS = {
     'n_shot': either(ALL, whole(1)), 'n_shots': list_of(whole(1)), 'model_numbers': list_of(whole(0)),
     'num_experiment_runs': whole(1), 'seed': whole(0), 'resume': SWITCH,
     # evaluation
-    'val_batch_size': whole(1), 'test_batch_size': whole(1), 'val_hop': whole(1), 'test_hop': whole(1),
+    'val_batch_size': whole(1), 'test_batch_size': whole(1), 'val_hop': whole(1), 'test_hop': whole(1), 'sliding': SWITCH,
     'projection': one_of('pca', 'tsne'),
 }
 
@@ -237,7 +237,7 @@ def make_stamped_folder(parent, prefix):
             seconds += 1
 
 
-def same_but(config, other, ignored=('configuration', 'overrides', 'resume', 'experiment')):
+def same_but(config, other, ignored=('configuration', 'overrides', 'resume', 'experiment', 'sliding')):
     """Whether two configurations are equal apart from keys that do not change the result."""
     plain = [{k: v for k, v in json.loads(json.dumps(c)).items() if k not in ignored} for c in (config, other)]
     return plain[0] == plain[1]
@@ -425,6 +425,7 @@ def recipe(config):
     ignored = ('configuration', 'overrides', 'resume', 'experiment', 'num_experiment_runs', 'dataset', 'fold', 'n_shot', 'seed',
                'num_classes_dataset', 'num_processing_units', 'audio_folder', 'skip_missing', 'overwrite', 'projection',
                'checkpoint', 'keep_weights',
+               'sliding',  # the same scores, up to rounding
                'identifier', 'index_file', 'audio_representation_folder')  # of the latter, its settings count: audio_rep
 
     def plain(values):

@@ -10,9 +10,10 @@ import models_sl
 import models_transfer
 from experiment import WEIGHTS, Log
 from network import Network, load_weights
-from patches import Clips, ahead, patch_batches, sample_patches
+from patches import Clips, sample_patches
 from shared import PROGRESS, read_json, write_json
-from training import log_learn_values, make_scorer, make_train_step, train_supervised
+from sliding import Scorer
+from training import log_learn_values, make_train_step, train_supervised
 
 MODELS = {'sl_train': models_sl, 'transfer_train': models_transfer.CLASSIFIER}  # by the script whose experiments they are
 
@@ -28,7 +29,8 @@ def train(config, task):
     """
     models = MODELS[config['script']]
     network = Network(models, config, task.representation.bands(next(iter(task.train))))
-    step, score = make_train_step(network.model, config['weight_decay'], config['optimizer']), make_scorer(network.model)
+    step = make_train_step(network.model, config['weight_decay'], config['optimizer'])
+    score = Scorer(network.model, config, task.representation, val=task.val, test=None if network.keep_weights else task.test)
     experiment = network.start_experiment(task)
     config = experiment.config
     for run, folder in experiment.remaining_runs():
@@ -89,7 +91,7 @@ def score_clips(score, task, labels, config, part, statistics, bar=None):
     """Mean softmax probabilities of clips over all their patches.
 
     Args:
-        score: from make_scorer.
+        score: sliding.Scorer of this part.
         labels: id -> label of S clips.
         part: 'val' or 'test', chooses hop and batch size in `config`.
         statistics: (mean, std) of the input normalisation.
@@ -98,9 +100,8 @@ def score_clips(score, task, labels, config, part, statistics, bar=None):
     Returns scores (S, C) float64 and the mean cross-entropy over patches.
     """
     truth, means, costs = np.array(list(labels.values())), evaluation.MeanPerClip(len(labels), len(task.classes)), []
-    batches = patch_batches(task.representation, labels, config, config[f'{part}_hop'], config[f'{part}_batch_size'], *statistics)
-    for frames, starts, clip in ahead(batches):
-        log_probabilities = log_softmax(score(frames, starts).numpy(), axis=1)
+    for logits, clip in score.batches(task.representation, labels, config, part, *statistics):
+        log_probabilities = log_softmax(logits, axis=1)
         means.add(np.exp(log_probabilities), clip)
         costs.append(-log_probabilities[np.arange(len(clip)), truth[clip]])
         if bar is not None:
@@ -120,7 +121,7 @@ def evaluate(folder, config, model_names, task):
     """
     rows, models = [], MODELS[config['script']]
     model = models.build(config, task.representation.bands(next(iter(task.test))))
-    score = make_scorer(model)
+    score = Scorer(model, config, task.representation, test=task.test)
     for name in model_names:
         about = read_json(folder / name / 'model.json', 'train again')
         load_weights(model, folder / name / WEIGHTS)

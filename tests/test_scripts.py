@@ -607,7 +607,7 @@ def test_help_tells_usage_and_keys(tmp_path, script):
     for key, value in next(iter(group.values()), {}).items():
         assert f'{key}={value!r}' in text
     if script == 'sl_evaluate.py':
-        assert re.search(r'gt_test,\s+test_hop,\s+test_batch_size,\s+skip_missing', text)
+        assert re.search(r'gt_test,\s+test_hop,\s+test_batch_size,\s+skip_missing,\s+sliding', text)
     assert list(tmp_path.iterdir()) == []
 
 
