@@ -136,7 +136,7 @@ def column_by_column(layer, x):
 def convolution(layer, x):
     wanted = {'strides': (1, 1), 'dilation_rate': (1, 1), 'groups': 1, 'data_format': 'channels_last', 'use_bias': True}
     if any(getattr(layer, key) != value for key, value in wanted.items()) or layer.padding not in ('same', 'valid'):
-        raise NoSlidingForm(f'the options of its layer {layer.name} are not known here')
+        raise NoSlidingForm(f'its layer {layer.name} has options that are not known here')
     return x.convolve(tf.convert_to_tensor(layer.kernel), layer.bias, layer.padding, layer.activation)
 
 
@@ -147,7 +147,7 @@ def normalized_convolution(layer, x):
 
 def pooling(layer, x):
     if layer.strides != layer.pool_size or layer.padding != 'valid' or layer.data_format != 'channels_last':
-        raise NoSlidingForm(f'the options of its layer {layer.name} are not known here')
+        raise NoSlidingForm(f'its layer {layer.name} has options that are not known here')
     return x.pool(*layer.pool_size)
 
 
