@@ -51,7 +51,7 @@ def main(folder):
 
         for sliding, way, wanted in ((False, 'patch by patch', 0.9), (True, 'sliding window', gain)):
             score = Scorer(model, {**config, 'sliding': sliding}, task.representation, test=labels)
-            compare(f'{name}: {way} / forward pass',
+            compare(f'{name}: {way} / forward',
                     lambda score=score: supervised.score_clips(score, task, labels, config, 'test', (None, None)), bare, amount,
                     'patches', wanted)
 

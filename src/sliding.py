@@ -81,6 +81,9 @@ class Columns:
         height, width = kernel.shape[:2]
         before, after, low, high = ((height - 1) // 2, height // 2, (width - 1) // 2, width // 2) if padding == 'same' else [0] * 4
         l, r = self.own
+        number = self.number + before + after - height + 1
+        if l + before + after + r > number:
+            raise NoSlidingForm('its patches are too short')
 
         def convolved(x, before=0, after=0, stride=1):
             y = tf.nn.conv2d(x, kernel, 1, [[0, 0], [before, after], [low, high], [0, 0]], dilations=(stride, 1))
@@ -89,33 +92,26 @@ class Columns:
         shared = convolved(self.shared, stride=self.stride)
         left = convolved(self.columns(0, l + height - 1), before=before) if l + before else None
         right = convolved(self.columns(self.number - r - height + 1, self.number), after=after) if r + after else None
-        number = self.number + before + after - height + 1
         each = int(np.prod(kernel.shape)) * shared.shape[2]
         self.work.frame += each
         self.work.patch += each * (l + before + r + after)
         self.work.plain += each * number
-        return replace(self, shared=shared, left=left, right=right, number=number,
-                       origin=self.origin + before * self.stride).checked()
+        return replace(self, shared=shared, left=left, right=right, number=number, origin=self.origin + before * self.stride)
 
     def pool(self, height, width):
         """After the maximum over `height` columns and `width` bands that are next to each other, as Keras pools."""
-        thin = self.map(lambda x: tf.nn.max_pool2d(x, (1, width), (1, width), 'VALID'))
         l, r = self.own
         number = self.number // height
-        first, last = -(-l // height), (self.number - r) // height  # the shared ones of the pooled columns
-        pooled = replace(thin, shared=sliding_maximum(thin.shared, height, self.stride), number=number,
-                         stride=self.stride * height, left=None, right=None)
-        if first:
-            pooled.left = tf.nn.max_pool2d(thin.columns(0, first * height), (height, 1), (height, 1), 'VALID')
-        if last < number:
-            pooled.right = tf.nn.max_pool2d(thin.columns(last * height, number * height), (height, 1), (height, 1), 'VALID')
-        return pooled.checked()
-
-    def checked(self):
-        """Itself; raises NoSlidingForm unless the ends leave room for each other."""
-        if sum(self.own) > self.number:
+        first, last = -(-l // height), (self.number - r) // height  # of the pooled columns, those between are shared
+        if first > last:
             raise NoSlidingForm('its patches are too short')
-        return self
+        x = self.map(lambda values: tf.nn.max_pool2d(values, (1, width), (1, width), 'VALID'))
+
+        def pooled(begin, end):
+            return tf.nn.max_pool2d(x.columns(begin * height, end * height), (height, 1), (height, 1), 'VALID')
+
+        return replace(x, shared=sliding_maximum(x.shared, height, self.stride), number=number, stride=self.stride * height,
+                       left=pooled(0, first) if first else None, right=pooled(last, number) if last < number else None)
 
 
 def sliding_maximum(x, window, stride):
@@ -231,24 +227,27 @@ class Scorer:
             parts: val and test, ids of clips; None: that part will not be scored.
         """
         self._patch_by_patch, self._slide = make_scorer(model), {}
-        try:
-            slider = make_slider(model) if config.get('sliding', True) else (None, 'sliding=False')
-        except NoSlidingForm as reason:
-            slider = None, f'the model has no sliding form: {reason}'
+        parts = {part: keys for part, keys in parts.items() if keys is not None}
+        slide = work = why = None
+        if not config.get('sliding', True):
+            why = 'sliding=False'
+        elif parts:
+            try:
+                slide, work = make_slider(model)
+            except NoSlidingForm as reason:
+                why = f'the model has no sliding form: {reason}'
         for part, keys in parts.items():
-            if keys is not None:
-                slide, why = slider
-                if slide and not pays(why, representation, keys, config, part):
-                    slide, why = None, f'fewer multiplications at {part}_hop={config[f"{part}_hop"]} and these lengths of clips'
-                self._slide[part] = slide
-                print(f'{"scoring" if part == "test" else "validation"}: ' +
-                      ('sliding window' if slide else f'patch by patch ({why})'))
+            chosen = slide and pays(work, representation, keys, config, part)
+            self._slide[part] = slide if chosen else None
+            fewer = f'fewer multiplications at {part}_hop={config[f"{part}_hop"]} and these lengths of clips'
+            print(f'{"scoring" if part == "test" else "validation"}: ' +
+                  ('sliding window' if chosen else f'patch by patch ({why or fewer})'))
 
     def batches(self, representation, keys, config, part, mean=None, std=None):
         """Logits of all patches of the clips `keys`: yields (logits (B, C) float32, clip numbers (B,) int64)."""
-        slide, size = self._slide[part], config[f'{part}_batch_size']
-        batches = patch_batches(representation, keys, config, config[f'{part}_hop'], frames_at_once(config, part) if slide else size,
-                                mean, std, by_frames=slide is not None)
+        slide, hop = self._slide[part], config[f'{part}_hop']
+        size = frames_at_once(config, part) if slide else config[f'{part}_batch_size']
+        batches = patch_batches(representation, keys, config, hop, size, mean, std, by_frames=slide is not None)
         for frames, starts, clip in ahead(batches):
             yield (slide or self._patch_by_patch)(frames, starts).numpy(), clip
 

@@ -9,7 +9,7 @@ import models_proto
 import models_sl
 import models_transfer
 import supervised
-from backend import keras, set_up_device, tf
+from backend import keras, set_up_device
 from commands import run_script, succeeded, warm
 from layers import BatchNormalization
 from patches import patch_batches
@@ -117,8 +117,8 @@ def test_a_long_clip_in_passes(number):
 
 @pytest.mark.parametrize('number, n_frames, bands', [(3, 64, 128), (3, 96, 128), (3, 160, 128), (3, 128, 96), (3, 128, 45),
                                                      # what pooling leaves over: odd numbers of columns at one depth or another
-                                                     (3, 100, 64), (3, 127, 33), (3, 65, 40), (3, 83, 32), (3, 118, 50), (13, 94, 61),
-                                                     (0, 100, 32), (1, 117, 47), (11, 150, 64), (1, 161, 90), (0, 103, 40),
+                                                     (3, 100, 64), (3, 127, 33), (3, 65, 40), (3, 83, 32), (3, 118, 50),
+                                                     (13, 94, 61), (0, 100, 32), (1, 117, 47), (11, 150, 64), (1, 161, 90), (0, 103, 40),
                                                      (2, 7, 108), (2, 8, 109), (12, 75, 128)])
 def test_other_sizes_of_patches(number, n_frames, bands):
     model, frames = build(number, n_frames, bands), spectrogram(n_frames + 45, bands)
@@ -136,7 +136,8 @@ def test_vgg_of_any_number_of_frames(n_frames):
 
 
 @pytest.mark.parametrize('layers', [
-    [keras.layers.Conv2D(3, (4, 2), padding='same'), keras.layers.MaxPooling2D((3, 2)), keras.layers.Conv2D(2, (2, 4), padding='same')],
+    [keras.layers.Conv2D(3, (4, 2), padding='same'), keras.layers.MaxPooling2D((3, 2)),
+     keras.layers.Conv2D(2, (2, 4), padding='same')],
     [keras.layers.Conv2D(3, (5, 3), padding='same', activation='tanh'), keras.layers.Conv2D(3, (3, 1), padding='valid'),
      keras.layers.MaxPooling2D((2, 1)), keras.layers.Conv2D(2, (1, 3), padding='same'), keras.layers.Dense(2, activation='elu')],
     [keras.layers.MaxPooling2D((3, 1)), keras.layers.Conv2D(2, (7, 3), padding='same', activation='relu'),
@@ -201,6 +202,7 @@ def repeated():
     (lambda: network(keras.layers.Reshape((15, 24, 1)), keras.layers.Conv2D(2, 3)), 'moves values between frames'),
     (lambda: branched()[1], 'not a chain'), (repeated, 'not a chain'),
     (lambda: network(*[keras.layers.Conv2D(2, 9, padding='same') for _ in range(4)], keras.layers.Flatten()), 'too short'),
+    (lambda: network(keras.layers.Conv2D(2, (61, 1), padding='same'), keras.layers.Flatten()), 'too short'),
     (lambda: build(3, n_frames=32), 'too short'), (lambda: build(3, n_frames=50), 'too short'),
     (lambda: models_proto.build({**configuration(2), 'filters': 2}, 32), 'FrameNormalization is not known'),
     (lambda: models_proto.build({**configuration(12), 'filters': 2}, 32), 'FrameNormalization is not known'),
@@ -294,7 +296,8 @@ def test_the_way_with_fewer_multiplications_is_chosen(capsys, number, hop, way):
 
 
 @pytest.mark.parametrize('lengths, batch_size, way', [([128] * 9, 128, 'patch by patch'), ([20] * 9, 128, 'patch by patch'),
-                                                      ([128] * 40 + [173], 128, 'patch by patch'), ([128] + [173] * 9, 128, 'sliding window'),
+                                                      ([128] * 40 + [173], 128, 'patch by patch'),
+                                                      ([128] + [173] * 9, 128, 'sliding window'),
                                                       # passes of hardly more frames than a patch has would gain nothing
                                                       ([900], 1, 'patch by patch'), ([900], 4, 'patch by patch'),
                                                       ([900], 8, 'sliding window')])
@@ -374,4 +377,5 @@ def test_esc10(tmp_path):
         ours, expected = predictions
         assert len(ours) == 80 and len({row[3] for row in expected}) > 2
         assert [row[:5] for row in ours] == [row[:5] for row in expected]
-        np.testing.assert_allclose(np.array([row[6:] for row in ours], float), np.array([row[6:] for row in expected], float), atol=1e-4)
+        ours, expected = (np.array([row[6:] for row in table], float) for table in predictions)
+        np.testing.assert_allclose(ours, expected, atol=1e-4)
