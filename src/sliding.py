@@ -2,7 +2,7 @@
 
 Patches that begin a frame apart have nearly all their columns in common, at every depth of a network. Here such columns
 are computed once for all patches, by the layers of the Keras model itself: same logits as patch by patch, up to rounding.
-A layer that the table SLIDING does not know, at the end of this file, leaves its model to be scored patch by patch.
+A model with a layer that the table SLIDING below does not know is scored patch by patch.
 """
 from dataclasses import dataclass, field, replace
 
@@ -20,7 +20,7 @@ class NoSlidingForm(Exception):
 
 @dataclass
 class Work:
-    """Multiplications of one pass: per frame and per patch; plain: of one patch, computed patch by patch."""
+    """Multiplications in the convolutions of one pass: per frame and per patch; plain: per patch, computed patch by patch."""
     frame: int = 0
     patch: int = 0
     plain: int = 0
@@ -32,8 +32,8 @@ class Columns:
 
     Column j of the patch that begins at frame s is
 
-        shared[0, s + j * stride - origin]      in the middle,
-        left[patch, j], right[patch, j - number]      at the ends, where zero padding has made the patch's own columns.
+        shared[0, s + j * stride - origin]        in the middle,
+        left[patch, j], right[patch, j - number]  at the ends, where zero padding has made columns of the patch's own.
 
     Attributes: shared (1, T, M, C); starts (N,) int64, s of each patch; left (N, l, M, C) and right (N, r, M, C), or None.
     """
@@ -152,11 +152,11 @@ def strongest_match(layer, x):
     if any(match.own):
         raise NoSlidingForm(f'its layer {layer.name} comes after zero padding')
     strongest = sliding_maximum(tf.reduce_max(match.shared, axis=2), match.number, match.stride)
-    return tf.gather(strongest[0], match.starts - match.origin) + layer.bias
+    return tf.gather(strongest[0], match.starts) + layer.bias
 
 
 def new_axis(layer, x):
-    if layer.target_shape != (x.number, x.shared.shape[2], 1):
+    if layer.target_shape != (x.number, *x.shared.shape[2:], 1):
         raise NoSlidingForm(f'its layer {layer.name} moves values between frames')
     return x.map(lambda values: values[..., None])
 
