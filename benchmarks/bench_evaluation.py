@@ -1,7 +1,8 @@
 """Speed of evaluation: scoring clips on all their patches at hop 1 against the bare forward pass on a constant batch.
 
 Usage:  python benchmarks/bench_evaluation.py
-Prints: patches per second for VGG, TIMBRE and SB-CNN on clips of 216 frames (5 s) read from disk, batches of 128 patches.
+Prints: patches per second for VGG, TIMBRE and SB-CNN on clips of 216 frames (5 s) read from disk, patch by patch in batches of
+        128 patches, and by sliding window.
 """
 import tempfile
 from pathlib import Path
@@ -13,7 +14,7 @@ from timing import compare
 import models_sl
 import supervised
 from backend import set_up_device, tf
-from training import make_scorer
+from sliding import Forms, Scorer
 
 CLIPS, T, F, M, C, BATCH = 20, 216, 128, 128, 10, 128
 
@@ -39,9 +40,8 @@ def main(folder):
     labels = {key: key % C for key in range(CLIPS)}
     constant = tf.constant(np.random.default_rng(1).random((BATCH, F, M), dtype=np.float32))
     amount = CLIPS * (T - F + 1)
-    for number, name in ((3, 'VGG'), (2, 'TIMBRE'), (1, 'SB-CNN')):
+    for number, name, gain in ((3, 'VGG', 5), (2, 'TIMBRE', 10), (1, 'SB-CNN', 4)):
         model = models_sl.build({**config, 'model_number': number}, M)
-        score = make_scorer(model)
         forward = tf.function(lambda x, model=model: tf.nn.softmax(model(x, training=False)))
 
         def bare():
@@ -49,8 +49,11 @@ def main(folder):
                 forward(constant).numpy()
             forward(constant[:amount % BATCH]).numpy()
 
-        compare(f'{name}: evaluation / forward pass',
-                lambda: supervised.score_clips(score, task, labels, config, 'test', (None, None)), bare, amount, 'patches', 0.9)
+        for sliding, way, wanted in ((False, 'patch by patch', 0.9), (True, 'sliding window', gain)):
+            score = Scorer(Forms(model), {**config, 'sliding': sliding}, task.representation, test=labels)
+            compare(f'{name}: {way} / forward',
+                    lambda score=score: supervised.score_clips(score, task, labels, config, 'test', (None, None)), bare, amount,
+                    'patches', wanted)
 
 
 if __name__ == '__main__':

@@ -130,6 +130,8 @@ config_sl = {
         'test_batch_size': 128,                       # patches
         'val_hop': 1,                                 # a clip is scored on its patches at this hop; frames
         'test_hop': 1,
+        'sliding': True,                              # True: all patches from one pass over a clip, where that is faster;
+                                                      # False: patch by patch. The same scores, up to rounding
     },
 }
 config_sl['spec_val'] = {                             # as spec, with the validation part of US8K

@@ -88,7 +88,7 @@ CHECKS = {
     'datasets': list_of(TEXT), 'folds': either(ALL, list_of(whole(0))), 'n_shots': list_of(either(ALL, whole(1))),
     'methods': list_of(TEXT), 'scheduler': OPTIONAL_TEXT, 'dry_run': SWITCH,
     # evaluation
-    'val_batch_size': whole(1), 'test_batch_size': whole(1), 'val_hop': whole(1), 'test_hop': whole(1),
+    'val_batch_size': whole(1), 'test_batch_size': whole(1), 'val_hop': whole(1), 'test_hop': whole(1), 'sliding': SWITCH,
     'projection': one_of('pca', 'tsne'),
     # report.py
     'results': TEXT, 'readme': TEXT,
@@ -261,7 +261,7 @@ def make_stamped_folder(parent, prefix):
             seconds += 1
 
 
-def same_but(config, other, ignored=('configuration', 'overrides', 'resume', 'experiment', 'num_experiment_runs')):
+def same_but(config, other, ignored=('configuration', 'overrides', 'resume', 'experiment', 'num_experiment_runs', 'sliding')):
     """Whether two configurations are equal apart from keys that do not change what a run gives."""
     plain = [{k: v for k, v in json.loads(json.dumps(c)).items() if k not in ignored} for c in (config, other)]
     return plain[0] == plain[1]
@@ -478,6 +478,7 @@ def recipe(config):
     ignored = ('configuration', 'overrides', 'resume', 'experiment', 'num_experiment_runs', 'dataset', 'fold', 'n_shot', 'seed',
                'num_classes_dataset', 'num_processing_units', 'audio_folder', 'skip_missing', 'overwrite', 'projection',
                'checkpoint', 'keep_weights', 'data',
+               'sliding',  # the same scores, up to rounding
                'identifier', 'index_file', 'audio_representation_folder')  # of the latter, its settings count: audio_rep
 
     def plain(values):

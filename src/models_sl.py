@@ -1,7 +1,8 @@
 """Architectures of the supervised experiments, by number: log-mel patches (N, F, M) -> logits (N, C).
 
 Sources: SB-CNN is that of Salamon and Bello (2017); TIMBRE and VGG are those of the study (arXiv 1810.10274, section 2).
-Sizes are time x frequency; kernels are Glorot uniform, Keras's default.
+Sizes are time x frequency; kernels are Glorot uniform, Keras's default. Evaluation computes many patches at once by these layers
+(sliding.py); a model with a layer that is not known there is evaluated patch by patch.
 """
 from backend import keras
 from layers import BatchNormalization, LogLearn, NormalizedConv2D, StrongestMatch

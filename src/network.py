@@ -11,14 +11,16 @@ import numpy as np
 from backend import keras
 from experiment import WEIGHTS, Experiment, recipe
 from shared import UserError, atomic, data_folder, make_folder
-from training import make_episode_step, make_scorer, make_train_step
+from sliding import Forms
+from training import make_episode_step, make_train_step
 
 
 class Network:
     """A model that serves all runs of an experiment, and further ones of its kind, because a new one would be traced anew.
 
     Attributes: config (of the experiment that it serves now), model (a Keras model), keep_weights (whether the weights of
-    runs go to disk), and the compiled functions train_step, episode_step and score, made by training.make_... when needed.
+    runs go to disk), the compiled functions train_step and episode_step, see training.make_..., and forms, see sliding.Forms;
+    these are made when they are needed.
     """
     _built = {}
 
@@ -59,8 +61,8 @@ class Network:
         return make_episode_step(self.model, self.config['distance'], self.config['num_classes_dataset'], self.config['optimizer'])
 
     @functools.cached_property
-    def score(self):
-        return make_scorer(self.model)
+    def forms(self):
+        return Forms(self.model)
 
     def start_experiment(self, task, again):
         """Begin the configuration's experiment or continue it; say where, and how much disk it will take.

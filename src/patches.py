@@ -131,6 +131,12 @@ def padded_length(length, n_frames):
     return max(length, n_frames)
 
 
+def padded_lengths(representation, keys, config):
+    """Frames of clips after padding: (S,) int64."""
+    # one array at a time: each that is open keeps a file descriptor, and systems give about a thousand of them
+    return np.array([padded_length(len(representation.open(key)), config['n_frames']) for key in keys])
+
+
 def prepare(spectrogram, config, mean=None, std=None):
     """Pad, compress and normalise.
 
@@ -180,11 +186,10 @@ class Clips:
     """
 
     def __init__(self, representation, keys, config, mean=None, std=None):
-        # one array at a time: each that is open keeps a file descriptor, and systems give about a thousand of them
-        shapes = [representation.open(key).shape for key in keys]
-        self.lengths = np.array([padded_length(shape[0], config['n_frames']) for shape in shapes])
+        self.lengths = padded_lengths(representation, keys, config)
         self.offsets = np.cumsum(self.lengths) - self.lengths
-        self.frames = np.empty((self.lengths.sum(), shapes[0][1]), np.float32)  # filled in place: no second copy
+        bands = representation.open(keys[0]).shape[1]
+        self.frames = np.empty((self.lengths.sum(), bands), np.float32)  # filled in place: no second copy
         for key, offset, length in zip(keys, self.offsets, self.lengths):
             array = representation.open(key)
             check_bands(representation, key, array, self.frames.shape[1:])
@@ -218,24 +223,34 @@ def all_patches(clips, config, hop):
     return clips.offsets[clip] + np.concatenate(grids), clip
 
 
-def patch_batches(representation, keys, config, hop, batch_size, mean=None, std=None):
+def count_patches(lengths, config, hop):
+    """How many patches clips of `lengths` (S,) frames have at a hop: (S,) int64."""
+    return (lengths - config['n_frames']) // (hop * grid(config)) + 1
+
+
+def patch_batches(representation, keys, config, hop, batch_size, mean=None, std=None, by_frames=False):
     """All patches of the clips `keys` at a hop, in batches that may span clips; memory: one batch, however long a clip is.
 
-    Yields (frames (L, M) float32, starts (B,) int64, clip numbers (B,) int64) with B <= batch_size.
+    Args:
+        batch_size: in patches; by_frames: in frames, at least n_frames.
+
+    Yields (frames (L, M) float32, starts (B,) int64, clip numbers (B,) int64) with B <= batch_size or L <= batch_size.
     """
-    n_frames, batch, room = config['n_frames'], [], batch_size
+    n_frames, step, batch, room = config['n_frames'], hop * grid(config), [], batch_size
+    first, further = (n_frames, step) if by_frames else (1, 1)  # the room that patches of a clip take
     bands = None
     for number, key in enumerate(keys):
         array = representation.open(key)
         bands = array.shape[1:] if bands is None else bands
         check_bands(representation, key, array, bands)
-        starts = np.arange(0, padded_length(len(array), n_frames) - n_frames + 1, hop * grid(config))
+        starts = np.arange(0, padded_length(len(array), n_frames) - n_frames + 1, step)
         while len(starts):
-            now, starts = starts[:room], starts[room:]
+            fitting = (room - first) // further + 1
+            now, starts = starts[:fitting], starts[fitting:]
             frames = prepare(array[now[0]:now[-1] + n_frames], config, mean, std)
             batch.append((frames, now - now[0], np.full(len(now), number)))
-            room -= len(now)
-            if room == 0:
+            room -= first + (len(now) - 1) * further
+            if room < first:
                 yield join_segments(batch)
                 batch, room = [], batch_size
     if batch:

@@ -35,7 +35,7 @@ def train_and_evaluate(config, task, again=True):
         network.begin(run)
         prototypes, about = train_run(network, config, task, run, folder)
         begin = time.perf_counter()
-        accuracy = evaluate(network.score, prototypes, about, config, task, folder)
+        accuracy = evaluate(network.forms.patch_by_patch, prototypes, about, config, task, folder)
         row = evaluation.result_row(folder, run, models.name(config), config, accuracy, len(task.test), about['train_seconds'],
                                     time.perf_counter() - begin)
         evaluation.keep_run_result(experiment, folder, row)
@@ -66,9 +66,9 @@ def train_run(network, config, task, run, folder):
 
     def after_epoch(epoch, rows, seconds):
         nonlocal prototypes, embeddings
-        support = embed_all(network.score, frames, starts[episodes.support], config)
+        support = embed_all(network.forms.patch_by_patch, frames, starts[episodes.support], config)
         prototypes = models_proto.prototypes(support, labels[clip[episodes.support]], len(task.classes))
-        embeddings = embed_all(network.score, frames, scored, config)
+        embeddings = embed_all(network.forms.patch_by_patch, frames, scored, config)
         scores = score(embeddings, scored_clip, prototypes, ids, 'training', config, task)
         accuracy = float(np.mean(scores.argmax(axis=1) == labels))
         log.add_all(((epoch - 1) * len(rows) + i, epoch, *map(float, row)) for i, row in enumerate(rows, 1))

@@ -13,7 +13,7 @@ from shared import run_script
 
 def main():
     folder, config, models = evaluation_from_command_line(__doc__, 'sl_train', ('gt_test', 'test_hop', 'test_batch_size',
-                                                                                'skip_missing'))
+                                                                                'skip_missing', 'sliding'))
     task = Task.load(config, wanted=('test',), expected=config['audio_rep'])
     import backend  # after the checks, because TensorFlow takes seconds to start
     import supervised

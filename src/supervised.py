@@ -10,9 +10,10 @@ import models_sl
 import models_transfer
 from experiment import WEIGHTS, Log
 from network import Network, load_weights
-from patches import Clips, ahead, patch_batches, sample_patches
+from patches import Clips, sample_patches
 from shared import PROGRESS, read_json, write_json
-from training import log_learn_values, make_scorer, train_supervised
+from sliding import Forms, Scorer
+from training import log_learn_values, train_supervised
 
 MODELS = {'sl_train': models_sl, 'transfer_train': models_transfer.CLASSIFIER}  # by the script whose experiments they are
 
@@ -32,23 +33,24 @@ def train(config, task, again=True, score=False):
     models = MODELS[config['script']]
     network = Network.of(models, config, task.representation.bands(next(iter(task.train))))
     experiment = network.start_experiment(task, again)
-    config = experiment.config
+    config, score = experiment.config, score or not network.keep_weights
+    scorer = Scorer(network.forms, config, task.representation, val=task.val, test=task.test if score else None)
     for name in experiment.without_result() if score else ():
         folder = experiment.folder / name
         load_weights(network.model, folder / WEIGHTS)
         about = read_json(folder / 'model.json', 'train again')
-        evaluation.keep_run_result(experiment, folder, evaluate_model(network.score, folder, about, models.name(config), config, task))
+        evaluation.keep_run_result(experiment, folder, evaluate_model(scorer, folder, about, models.name(config), config, task))
     for run, folder in experiment.remaining_runs():
         network.begin(run)
-        about = train_run(network, config, task, run, folder)
-        if score or not network.keep_weights:
-            row = evaluate_model(network.score, folder, about, models.name(config), config, task)
+        about = train_run(network, scorer, config, task, run, folder)
+        if score:
+            row = evaluate_model(scorer, folder, about, models.name(config), config, task)
             evaluation.keep_run_result(experiment, folder, row)
     experiment.close()
     return experiment.id
 
 
-def train_run(network, config, task, run, folder):
+def train_run(network, scorer, config, task, run, folder):
     """Train one run and leave its folder complete: train_ids.tsv, train_log.tsv, weights, model.json, whose content it returns."""
     model = network.model
     begin = time.perf_counter()
@@ -62,7 +64,7 @@ def train_run(network, config, task, run, folder):
     def after_epoch(epoch, cost, seconds):
         validated = []
         if validation:
-            scores, val_cost = score_clips(network.score, task, task.val, config, 'val', statistics)
+            scores, val_cost = score_clips(scorer, task, task.val, config, 'val', statistics)
             validated = [val_cost, float(np.mean(scores.argmax(axis=1) == list(task.val.values())))]
             best.offer(validated[1])
         log.add(epoch, cost, *validated, seconds, float(config['learning_rate']), *map(float, log_learn_values(model).values()))
@@ -92,11 +94,11 @@ class Best:
             self.model.set_weights(self.weights)
 
 
-def score_clips(score, task, labels, config, part, statistics, bar=None):
+def score_clips(scorer, task, labels, config, part, statistics, bar=None):
     """Mean softmax probabilities of clips over all their patches.
 
     Args:
-        score: from make_scorer.
+        scorer: sliding.Scorer of this part.
         labels: id -> label of S clips.
         part: 'val' or 'test', chooses hop and batch size in `config`.
         statistics: (mean, std) of the input normalisation.
@@ -105,9 +107,8 @@ def score_clips(score, task, labels, config, part, statistics, bar=None):
     Returns scores (S, C) float64 and the mean cross-entropy over patches.
     """
     truth, means, costs = np.array(list(labels.values())), evaluation.MeanPerClip(len(labels), len(task.classes)), []
-    batches = patch_batches(task.representation, labels, config, config[f'{part}_hop'], config[f'{part}_batch_size'], *statistics)
-    for frames, starts, clip in ahead(batches):
-        log_probabilities = log_softmax(score(frames, starts).numpy(), axis=1)
+    for logits, clip in scorer.batches(task.representation, labels, config, part, *statistics):
+        log_probabilities = log_softmax(logits, axis=1)
         means.add(np.exp(log_probabilities), clip)
         costs.append(-log_probabilities[np.arange(len(clip)), truth[clip]])
         if bar is not None:
@@ -128,21 +129,21 @@ def evaluate(folder, config, model_names, task):
     rows, models = [], MODELS[config['script']]
     config = {**config, 'data': {**config.get('data', {}), **task.data}}  # the test part of today
     model = models.build(config, task.representation.bands(next(iter(task.test))))
-    score = make_scorer(model)
+    scorer = Scorer(Forms(model), config, task.representation, test=task.test)
     for name in model_names:
         about = read_json(folder / name / 'model.json', 'train again')
         load_weights(model, folder / name / WEIGHTS)
-        rows.append(evaluate_model(score, folder / name, about, models.name(config), config, task))
+        rows.append(evaluate_model(scorer, folder / name, about, models.name(config), config, task))
         write_json(folder / name / 'result.json', rows[-1])
     return evaluation.keep_experiment_result(folder, rows, config['overrides'])
 
 
-def evaluate_model(score, folder, about, method, config, task):
-    """Score one model, whose weights `score` uses and whose model.json says `about`; returns its row of results.tsv."""
+def evaluate_model(scorer, folder, about, method, config, task):
+    """Score one model, whose weights `scorer` uses and whose model.json says `about`; returns its row of results.tsv."""
     keys, begin = list(task.test), time.perf_counter()
     with tqdm(total=len(keys), desc=f'model of run {about["run"] + 1}', unit='clip', **PROGRESS) as bar:
         statistics = about['normalize_mean'], about['normalize_std']
-        scores, _ = score_clips(score, task, task.test, config, 'test', statistics, bar)
+        scores, _ = score_clips(scorer, task, task.test, config, 'test', statistics, bar)
     accuracy = evaluation.keep_model_result(folder, keys, [task.representation.audio[key] for key in keys],
                                             list(task.test.values()), scores, task.classes)
     return evaluation.result_row(folder, about['run'], method, config, accuracy, len(keys), about['train_seconds'],

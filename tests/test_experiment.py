@@ -252,7 +252,7 @@ def sl(*overrides, entry='spec'):
 
 @pytest.mark.parametrize('options', [['seed=3'], ['n_shot=7'], ['fold=4'], ['dataset=two'], ['dataset=two', 'fold=12'],
                                      ['num_experiment_runs=9'],
-                                     ['resume=False'], ['skip_missing=True']])
+                                     ['resume=False'], ['skip_missing=True'], ['sliding=False']])
 def test_recipes_are_equal_for_other_data_draws_and_runs(index, options):
     assert recipe(sl(*options)) == recipe(sl())
     assert recipe(sl(*options, entry='spec_val')) == recipe(sl(entry='spec_val')) != recipe(sl())
@@ -377,6 +377,11 @@ def test_an_experiment_that_has_all_its_runs_is_returned_where_it_shall_not_be_t
 def test_how_the_configuration_was_written_does_not_count(data_folder):
     first = begun(overrides={'n_shot': 5})
     assert Experiment.start({**CONFIG, 'overrides': {}}).id == first.id
+
+
+def test_the_way_of_scoring_does_not_count(data_folder):
+    first = begun()
+    assert Experiment.start({**CONFIG, 'sliding': False}).id == first.id
 
 
 def test_resume_false_begins_anew(data_folder):

@@ -76,7 +76,8 @@ def test_nothing_but_own_lines_is_printed(chain):
         'sl_train.py': ["overrides: dataset='tones', fold=1, n_shot=2, num_experiment_runs=3, seed=1, model_number=2, epochs=5",
                         'device: .*; TensorFlow .*', 'model 2: TIMBRE, 2273 trainable parameters',
                         f'experiment: {folder}/experiments/{name}', f'next: python sl_evaluate.py {name}'],
-        'sl_evaluate.py': ['device: .*; TensorFlow .*', r'TIMBRE, tones fold 1, n_shot 2: accuracy .* \(3 runs, .*\)',
+        'sl_evaluate.py': ['device: .*; TensorFlow .*', 'scoring: sliding window',
+                           r'TIMBRE, tones fold 1, n_shot 2: accuracy .* \(3 runs, .*\)',
                            f'results: {folder}/experiments/{name}', 'next: python report.py dataset=tones'],
         'report.py': ['', *[r'\|.*\|'] * 4, '', f'report: {folder}/experiments/report_tones/report.md'],
     }
@@ -282,6 +283,30 @@ def test_a_test_hop_scores_only_these_patches(chain, tmp_path):
     for row in rows(model / 'test_predictions.tsv')[1:]:
         wanted = timbre_scores(model, np.load(paths[row[0]])[:128])
         np.testing.assert_allclose(np.array(row[6:], float), wanted, atol=1e-3)
+
+
+def test_patch_by_patch_gives_the_same_results(chain, tmp_path):
+    """And so does an experiment of before there was a choice."""
+    data = tmp_path / 'data'
+    shutil.copytree(chain.data, data)
+    experiment = data / 'experiments' / chain.sl.name
+    done = warm('sl_evaluate.py', chain.sl.name, 'sliding=False', data_folder=data)
+    assert 'scoring: patch by patch (sliding=False)\n' in succeeded(done)
+    results = rows(data / 'experiments/results.tsv')
+    config = json.loads((experiment / 'config.json').read_text())
+    assert config.pop('sliding') is True
+    (experiment / 'config.json').write_text(json.dumps(config))
+    for old, new in zip(rows(chain.data / 'experiments/results.tsv'), results, strict=True):
+        assert old[1:-3] + old[-1:] == new[1:-3] + new[-1:]  # all but date and seconds; the recipe is the same
+    for first, second in zip(models(chain.sl), models(experiment), strict=True):
+        ours, expected = (np.array([row[5:] for row in rows(model / 'test_predictions.tsv')[1:]], float)
+                          for model in (first, second))
+        np.testing.assert_allclose(ours, expected, atol=1e-5)
+    assert 'scoring: sliding window\n' in succeeded(warm('sl_evaluate.py', chain.sl.name, data_folder=data))
+    for first, second in zip(models(chain.sl), models(experiment), strict=True):
+        assert (first / 'test_predictions.tsv').read_bytes() == (second / 'test_predictions.tsv').read_bytes()
+    again = rows(data / 'experiments/results.tsv')
+    assert [row[-1] for row in again] == [row[-1] for row in results]
 
 
 # ---- options of sl_train ---------------------------------------------------------------------------------------------
@@ -609,7 +634,7 @@ def test_help_tells_usage_and_keys(tmp_path, script):
     for key, value in next(iter(group.values()), {}).items():
         assert f'{key}={value!r}' in text
     if script == 'sl_evaluate.py':
-        assert re.search(r'gt_test,\s+test_hop,\s+test_batch_size,\s+skip_missing', text)
+        assert re.search(r'gt_test,\s+test_hop,\s+test_batch_size,\s+skip_missing,\s+sliding', text)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,6 +13,7 @@ from backend import keras, set_up_device, tf
 from network import count_parameters, load_weights, randomise
 from patches import Clips, sample_patches
 from shared import UserError
+from sliding import Forms, Scorer
 from training import cut_patches, make_scorer, make_train_step, train_supervised
 
 # Keras's own, when it stores weights under NumPy 2
@@ -321,7 +322,8 @@ def test_clip_scores_are_mean_probabilities_over_patches(hop, batch_size):
     model, labels = tiny(), {'c': 2, 'a': 0, 'b': 1}
     task = types.SimpleNamespace(representation=types.SimpleNamespace(open=arrays.__getitem__), classes=['x', 'y', 'z'])
     config = {'n_frames': 4, 'pad_short': 'repeat-pad', 'pre_processing': None, 'test_hop': hop, 'test_batch_size': batch_size}
-    scores, cost = supervised.score_clips(make_scorer(model), task, labels, config, 'test', (0.5, 2.0))
+    scorer = Scorer(Forms(model), config, task.representation, test=labels)
+    scores, cost = supervised.score_clips(scorer, task, labels, config, 'test', (0.5, 2.0))
     expected, costs = [], []
     for key, label in labels.items():
         clip = (np.resize(arrays[key], (max(4, len(arrays[key])), 6)) - 0.5) / 2
