@@ -1,5 +1,5 @@
 """The training step against a plain computation, the training loop, seeding and scoring."""
-import random
+import random as python_random
 import threading
 import types
 
@@ -398,7 +398,7 @@ def test_other_threads_do_not_disturb_the_weights_that_a_run_begins_with():
 
     def draw():
         while not stop.is_set():
-            random.random()
+            python_random.random()
 
     other = threading.Thread(target=draw)
     other.start()
