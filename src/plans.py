@@ -20,10 +20,23 @@ DECIDED = ('dataset', 'fold', 'n_shot', 'gt_train', 'gt_val', 'gt_test', 'num_cl
 IDENTITY = ['dataset', 'fold', 'n_shot', 'seed', 'run', 'recipe', 'data']  # columns of results.tsv that tell results apart
 
 
+def entry_of(method):
+    """The entry of config_file.py that a method of config_methods begins with."""
+    group, entry, _ = config_file.config_methods[method]
+    return getattr(config_file, group)[entry]
+
+
+def needs_checkpoint(method):
+    """Whether a method begins with VGGish."""
+    return 'checkpoint' in entry_of(method)
+
+
 def method_keys():
     """Keys that a plan may set in its methods: those that any of them has, apart from what the plan decides otherwise."""
-    entries = (getattr(config_file, group)[entry] for group, entry, _ in config_file.config_methods.values())
-    return {key for entry in entries for key in entry if key not in DECIDED and key not in PLAN}
+    return {key for method in config_file.config_methods for key in entry_of(method) if key not in DECIDED and key not in PLAN}
+
+
+NEEDS_CHECKPOINT = 'needs the VGGish checkpoint'
 
 
 @dataclass(eq=False)
@@ -70,25 +83,21 @@ class Plan:
             raise UserError(f'methods={unknown} are not in config_methods of config_file.py; there are: '
                             f'{", ".join(config_file.config_methods)}')
         self.settings = {key: value for key, value in config.items() if key not in (*PLAN, 'configuration', 'overrides')}
-        useless = [key for key in config['overrides'] if key in self.settings and not any(key in self._entry(method) for method in config['methods'])]
+        useless = [key for key in config['overrides'] if key in self.settings and not any(key in entry_of(method) for method in config['methods'])]
         if useless:
             raise UserError(f'{listing(useless)}: no method of the plan has such a key')
         self.folds = {dataset: self._folds_of(dataset) for dataset in config['datasets']}
-        self.missing = [(dataset, method, 'needs the VGGish checkpoint') for dataset in config['datasets']
-                        for method in config['methods'] if not self._has_checkpoint(method)]
+        self.missing = [(dataset, method, NEEDS_CHECKPOINT) for dataset in config['datasets']
+                        for method in config['methods'] if needs_checkpoint(method) and not self._has_checkpoint(method)]
         left_out = dict.fromkeys(method for _, method, _ in self.missing)
         if left_out:
             self.notes.append(f'{", ".join(left_out)}: left out, no VGGish checkpoint. {checkpoint.REMEDY}')
         self.methods = [method for method in config['methods'] if method not in left_out]
         self._known = {}
 
-    def _entry(self, method):
-        group, entry, _ = config_file.config_methods[method]
-        return getattr(config_file, group)[entry]
-
     def _has_checkpoint(self, method):
-        path = self.settings.get('checkpoint', self._entry(method).get('checkpoint'))
-        return 'checkpoint' not in self._entry(method) or path is None or checkpoint.files_of(checkpoint.place(path))
+        path = self.settings.get('checkpoint', entry_of(method)['checkpoint'])
+        return path is None or checkpoint.files_of(checkpoint.place(path))
 
     def _folds_of(self, dataset):
         read_classes(dataset)  # says what to do where there is no index
@@ -102,7 +111,7 @@ class Plan:
     def configure(self, method, dataset, fold, n_shot, runs):
         """The configuration of an experiment, as the method's script would have it."""
         group, entry, differing = config_file.config_methods[method]
-        values = {**differing, **{key: value for key, value in self.settings.items() if key in self._entry(method)},
+        values = {**differing, **{key: value for key, value in self.settings.items() if key in entry_of(method)},
                   'dataset': dataset, 'fold': fold, 'n_shot': n_shot, 'seed': self.config['seed'], 'num_experiment_runs': runs}
         config = configure(group, entry, [f'{key}={value!r}' for key, value in values.items()])
         return checkpoint.configuration(config) if 'checkpoint' in config else config

@@ -4,7 +4,9 @@ import re
 import pandas as pd
 
 import figures
+import plans
 import tables
+from config_file import config_reproduce
 from evaluation import write_table
 from experiment import ALL, config_of, experiments_folder
 from shared import UserError, atomic, locked, read_classes, write_text
@@ -192,10 +194,15 @@ BEGIN, END = r'<!-- results: python report\.py .* -->', '<!-- end of results -->
 
 
 def section(rows):
-    """The results section of a README (Markdown); it depends on `rows` and the references alone."""
+    """The results section of a README (Markdown); it depends on `rows`, config_file.py and the references alone.
+
+    Methods of the data set's plan that begin with VGGish and have no result appear as such.
+    """
     verdicts = tables.verdicts(rows, tables.read_references())
+    missing = [(dataset, method, plans.NEEDS_CHECKPOINT) for dataset in sorted(set(rows['dataset']))
+               for method in config_reproduce.get(dataset, {}).get('methods', ()) if plans.needs_checkpoint(method)]
     return '\n\n'.join(part.strip('\n') for dataset in sorted(set(rows['dataset']))
-                       for part in overview(rows, dataset, verdicts, picture(rows, dataset)))
+                       for part in overview(rows, dataset, verdicts, picture(rows, dataset), missing))
 
 
 def picture(rows, dataset):
