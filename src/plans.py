@@ -17,6 +17,7 @@ PLAN = ('datasets', 'folds', 'n_shots', 'methods', 'num_experiment_runs', 'seed'
 # what a plan decides for its methods under other names, or leaves to the data set
 DECIDED = ('dataset', 'fold', 'n_shot', 'gt_train', 'gt_val', 'gt_test', 'num_classes_dataset', 'resume', 'identifier', 'index_file',
            'audio_folder', 'audio_representation_folder', 'load_model', 'model_number', 'pre_processing')
+NEEDS_CHECKPOINT = 'needs the VGGish checkpoint'
 IDENTITY = ['dataset', 'fold', 'n_shot', 'seed', 'run', 'recipe', 'data']  # columns of results.tsv that tell results apart
 
 
@@ -34,9 +35,6 @@ def needs_checkpoint(method):
 def method_keys():
     """Keys that a plan may set in its methods: those that any of them has, apart from what the plan decides otherwise."""
     return {key for method in config_file.config_methods for key in entry_of(method) if key not in DECIDED and key not in PLAN}
-
-
-NEEDS_CHECKPOINT = 'needs the VGGish checkpoint'
 
 
 @dataclass(eq=False)
@@ -77,13 +75,15 @@ class Plan:
 
     def __init__(self, config):
         """Check a configuration from experiment.configure. Raises UserError for what no experiment could be run with."""
+        config = {key: list(dict.fromkeys(value)) if isinstance(value, list) else value for key, value in config.items()}
         self.name, self.config, self.notes = config['configuration'], config, []
         unknown = [method for method in config['methods'] if method not in config_file.config_methods]
         if unknown:
             raise UserError(f'methods={unknown} are not in config_methods of config_file.py; there are: '
                             f'{", ".join(config_file.config_methods)}')
         self.settings = {key: value for key, value in config.items() if key not in (*PLAN, 'configuration', 'overrides')}
-        useless = [key for key in config['overrides'] if key in self.settings and not any(key in entry_of(method) for method in config['methods'])]
+        useless = [key for key in config['overrides'] if key in self.settings
+                   and not any(key in entry_of(method) for method in config['methods'])]
         if useless:
             raise UserError(f'{listing(useless)}: no method of the plan has such a key')
         self.folds = {dataset: self._folds_of(dataset) for dataset in config['datasets']}
@@ -106,6 +106,8 @@ class Plan:
         folds = there if self.config['folds'] == ALL else [fold for fold in there if fold in self.config['folds']]
         if not folds:
             raise UserError(f'folds={self.config["folds"]}: {dataset} has {listing(there) or "none"}')
+        absent = [fold for fold in self.config['folds'] if fold not in there] if self.config['folds'] != ALL else []
+        self.notes += [f'{dataset} has no fold {listing(absent)}'] if absent else []
         return folds
 
     def configure(self, method, dataset, fold, n_shot, runs):

@@ -25,7 +25,8 @@ def toy(data_folder):
 
 
 def plan(*overrides, name='demo'):
-    return plans.Plan(configure('config_reproduce', name, ['datasets=toy', *overrides], {*plans.method_keys(), 'dry_run'}))
+    overrides = overrides if any(text.startswith('datasets=') for text in overrides) else ('datasets=toy', *overrides)
+    return plans.Plan(configure('config_reproduce', name, overrides, {*plans.method_keys(), 'dry_run'}))
 
 
 def described(jobs):
@@ -38,6 +39,11 @@ def test_one_run_of_everything_comes_first_then_more(toy):
     less = [(n, method) for n, method in one if n == 1]  # one training clip per class in fold 1
     assert described(opened.jobs()) == [(run, fold, *rest) for run in (0, 1) for fold, part in ((0, one), (1, less)) for rest in part]
     assert opened.notes == ['toy, n = 3: left out where the smallest class has fewer training clips (1)']
+
+
+def test_what_is_named_twice_is_done_once_and_folds_that_are_not_there_are_named(toy):
+    opened = plan('methods=TIMBRE,TIMBRE', 'n_shots=1,1', 'folds=[1,1,7]', 'datasets=toy,toy', 'num_experiment_runs=1')
+    assert described(opened.jobs()) == [(0, 1, 1, 'TIMBRE')] and opened.notes == ['toy has no fold 7']
 
 
 def test_all_clips_come_last(toy):
