@@ -1,5 +1,6 @@
 """The workers of a Dask cluster, which see the same DATA_FOLDER as this process."""
 import contextlib
+import logging
 import pickle
 import uuid
 from pathlib import Path
@@ -17,6 +18,7 @@ def connect(address):
     Raises UserError: no scheduler, no worker, a worker without this project or with another DATA_FOLDER.
     """
     import distributed  # half a second that others need not wait
+    logging.getLogger('distributed.client').setLevel(logging.CRITICAL)  # what it would say comes as an exception
     start = START.format(address=address, folder=data_folder())
     try:
         client = distributed.Client(address, timeout=PATIENCE, set_as_default=True)
@@ -50,20 +52,20 @@ def check(client, start):
 
 
 def remote(function):
-    """A function of this project for workers: called with pack(arguments), it gives function(*arguments).
+    """A function of this project for workers: called with pack(*arguments) and more, it gives function(*arguments, *more).
 
     A scheduler, which reads what it passes on, need not have this project, and workers find it where it is here: a function
     inside a function is sent as its code, not as a name to be imported.
     """
     module, name, source = function.__module__, function.__qualname__, str(Path(__file__).resolve().parent)
 
-    def call(arguments, *_):
+    def call(arguments, *more):
         import importlib
         import pickle
         import sys
         if source not in sys.path:
             sys.path.insert(0, source)
-        return getattr(importlib.import_module(module), name)(*pickle.loads(arguments))
+        return getattr(importlib.import_module(module), name)(*pickle.loads(arguments), *more)
     return call
 
 
@@ -82,13 +84,20 @@ def carry_out(run, jobs, address):
 
     The jobs of one experiment wait for each other, all others run side by side. What a lost worker had is run again on
     another one; a job that several workers were lost with counts as impossible.
+
+    Args:
+        run: function of this project; called with a job, the DATA_FOLDER of this process, and the result of the job of the
+            same experiment before, if there is one.
     """
     import distributed
     with connect(address) as client:
         futures, last = {}, {}
         for number, job in enumerate(jobs):
             before = [last[job.experiment]] if job.experiment in last else []
-            last[job.experiment] = client.submit(remote(run), pack(job), *before, key=f'run-{uuid.uuid4().hex}', priority=-number, pure=False)
+            last[job.experiment] = client.submit(remote(run), pack(job, str(data_folder())), *before, key=f'run-{uuid.uuid4().hex}', priority=-number, pure=False)
             futures[last[job.experiment]] = job
         for future in distributed.as_completed(futures, raise_errors=False):
+            if future.cancelled():
+                raise UserError(f'the connection to the Dask scheduler at {address} was lost: start it and its workers again, then '
+                                f'the same command; finished work is kept')
             yield futures[future], future.exception() or future.result()

@@ -7,7 +7,7 @@ from scipy import stats
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 import figures
-from experiment import recipe, record, short_name
+from experiment import data_name, recipe, record
 from shared import UserError, atomic, listing, write_json, write_text
 
 
@@ -122,7 +122,7 @@ def result_row(folder, run, method, config, accuracy, clips, train_seconds, test
             **{key: config[key] for key in ('dataset', 'fold', 'n_shot', 'seed')}, 'accuracy': round(accuracy, 6),
             'accuracy_low': round(low, 4), 'accuracy_high': round(high, 4), 'correct': correct, 'clips': clips,
             'train_seconds': round(train_seconds, 2), 'test_seconds': round(test_seconds, 2),
-            'data': short_name(config['data']), 'recipe': recipe(config)}
+            'data': data_name(config['data']), 'recipe': recipe(config)}
 
 
 def keep_run_result(experiment, folder, row):

@@ -140,12 +140,15 @@ def read_value(text, valid):
 
     Plain words need no quotes, a data set may be called 2024, and n_shots=1,5 is a list.
     """
-    try:
-        literal = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        literal = text
-    meanings = (literal, text, list(literal) if isinstance(literal, tuple) else text.split(','), [literal])
-    return next((value for value in meanings if valid(value)), literal)
+    def literal(word):
+        try:
+            return ast.literal_eval(word)
+        except (ValueError, SyntaxError):
+            return word
+
+    words = text.split(',')
+    meanings = (literal(text), text, [literal(word) for word in words], words)
+    return next((value for value in meanings if valid(value)), literal(text))
 
 
 def configure(group, name, arguments=(), more_keys=()):
@@ -281,32 +284,39 @@ class Experiment:
 
         Args:
             config: names the script that makes the experiment under the key 'script'.
-            again: whether an experiment that has all runs is trained anew, in a new folder; otherwise it is the one returned.
+            again: whether an experiment that has all runs is trained anew, in a new folder; otherwise it is the one returned,
+                after waiting for a process that is at it.
         """
-        if config.get('resume', True):
-            for folder in list_experiments():
-                experiment = cls._lock_same(folder, config, again)
-                if experiment:
-                    done = finished_models(folder)
-                    print(f'continuing {folder.name}: {len(done)} of {config["num_experiment_runs"]} runs are finished')
-                    for leftover in folder.glob('model_*'):
-                        if leftover.name not in done:
-                            shutil.rmtree(leftover)
-                    return experiment
-        folder = make_stamped_folder(experiments_folder(), f'fold_{config["fold"]}_')
-        experiment = cls(folder, config, _lock(folder))
-        write_json(folder / 'config.json', {'experiment': folder.name, **config})
+        with locked(experiments_folder() / '.lock_begin'):  # of two that want the same, the second finds what the first began
+            for folder in list_experiments() if config.get('resume', True) else ():
+                if same_but(config, config_of(folder)) and not (again and cls._is_complete(folder, config)):
+                    lock = _lock(folder)
+                    if lock or not again:
+                        break
+            else:
+                folder = make_stamped_folder(experiments_folder(), f'fold_{config["fold"]}_')
+                experiment = cls(folder, config, _lock(folder))
+                write_json(folder / 'config.json', {'experiment': folder.name, **config})
+                return experiment
+        experiment = cls(folder, config, lock or _lock(folder, wait=True))
+        experiment._continue()
         return experiment
 
-    @classmethod
-    def _lock_same(cls, folder, config, again):
-        found, wanted = config_of(folder), config['num_experiment_runs']
-        if not same_but(config, found) or (again and len(finished_models(folder)) >= wanted):
-            return None
-        lock = _lock(folder)
-        if lock and found['num_experiment_runs'] < wanted:
-            write_json(folder / 'config.json', {**found, 'num_experiment_runs': wanted})
-        return cls(folder, config, lock) if lock else None
+    @staticmethod
+    def _is_complete(folder, config):
+        return len(finished_models(folder)) >= config['num_experiment_runs']
+
+    def _continue(self):
+        """Make a folder that another process has begun ready for further runs."""
+        done, found, wanted = self.models(), config_of(self.folder), self.config['num_experiment_runs']
+        print(f'continuing {self.id}: {len(done)} of {wanted} runs are finished')
+        if found['num_experiment_runs'] < wanted:
+            write_json(self.folder / 'config.json', {**found, 'num_experiment_runs': wanted})
+        for leftover in self.folder.glob('model_*'):
+            if leftover.name not in done:
+                shutil.rmtree(leftover)
+        if kept := self.results():  # results.tsv may have lost them
+            record(kept)
 
     def new_model(self):
         """A new folder for the model of the next run (Path)."""
@@ -332,12 +342,14 @@ class Experiment:
 
     def results(self):
         """Rows of results.tsv of the finished runs that were evaluated, made by this configuration and data (list)."""
-        kept = [_read_object(self.folder / name / 'result.json') for name in self.models()]
-        return [row for row in kept if (row.get('recipe'), row.get('data')) == (recipe(self.config), short_name(self.config['data']))]
+        wanted = recipe(self.config), data_name(self.config.get('data', {}))
+        kept = (_read_object(self.folder / name / 'result.json') for name in self.models())
+        return [row for row in kept if (row.get('recipe'), row.get('data')) == wanted]
 
     def without_result(self):
         """Names of the model folders of finished runs that `results` does not give."""
-        return [name for name in self.models() if name not in {row['model'] for row in self.results()}]
+        done = {row['model'] for row in self.results()}
+        return [name for name in self.models() if name not in done]
 
     def close(self):
         self._lock.close()
@@ -360,11 +372,14 @@ class Log:
             file.writelines('\t'.join(f'{v:.6g}' if isinstance(v, float) else str(v) for v in row) + '\n' for row in rows)
 
 
-def _lock(folder):
-    """An open file that holds the folder's lock until it is closed or the process ends; None when another holds it."""
+def _lock(folder, wait=False):
+    """An open file that holds the folder's lock until it is closed or the process ends; None when another holds it.
+
+    `wait` waits for that instead.
+    """
     file = open(folder / '.lock', 'w')
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         file.close()
         return None
@@ -447,7 +462,7 @@ def read_results(path=None):
     if not Path(path).is_file():
         raise UserError(f'{path} does not exist: no experiment has been evaluated yet')
     table = read_table({**dict.fromkeys(('method', 'dataset', 'n_shot', 'recipe', 'data'), str),
-                        **dict.fromkeys(('run', 'fold', 'correct', 'clips'), int),
+                        **dict.fromkeys(('run', 'fold', 'seed', 'correct', 'clips'), int),
                         **dict.fromkeys(('accuracy', 'train_seconds', 'test_seconds'), float)}, path)
     wrong = table['n_shot'][~table['n_shot'].str.fullmatch(rf'[1-9]\d*|{ALL}')]
     if len(wrong):
@@ -489,6 +504,12 @@ def recipe(config):
                 yield key, dict(plain(value)) if isinstance(value, dict) else value
 
     return short_name(dict(plain(config)))
+
+
+def data_name(data):
+    """A short name of fewshot.Task.data; what stands before a hyphen names training and test part alone."""
+    val = f'-{short_name(data["val"])}' if 'val' in data else ''
+    return short_name({part: digest for part, digest in data.items() if part != 'val'}) + val
 
 
 def short_name(content):

@@ -11,7 +11,7 @@ from patches import Representation, mean_and_std
 from shared import UserError, data_folder, read_classes, read_ground_truth, write_text
 
 
-@dataclass
+@dataclass(eq=False)
 class Task:
     """A data set's parts as dictionaries id -> label (None where not asked for), ready to be loaded."""
     representation: Representation

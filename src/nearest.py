@@ -1,4 +1,6 @@
 """Nearest-neighbour baselines over stored feature vectors."""
+import contextlib
+import functools
 import time
 
 import numpy as np
@@ -24,23 +26,22 @@ def run_baseline(name, config, task, features, again=True):
     """
     test, clip = stack(features, task.test)
     truth, config = list(task.test.values()), config | task.identity
-    experiment = Experiment.start(config, again)
-    for run, folder in experiment.remaining_runs():
-        begin = time.perf_counter()
-        ids, labels = task.draw(config, run, folder)
-        train, owner = stack(features, ids)
-        nearest = KNeighborsClassifier(n_neighbors=1, metric=config['metric'], algorithm='brute')
-        nearest.fit(train, np.array(labels)[owner])
-        trained = time.perf_counter()
-        votes = evaluation.MeanPerClip(len(truth), len(task.classes))
-        votes.add(np.eye(len(task.classes))[nearest.predict(test)], clip)
-        write_json(folder / 'model.json', {'run': run})
-        accuracy = evaluation.keep_model_result(folder, list(task.test), [task.representation.audio[key] for key in task.test],
-                                                truth, votes.result(), task.classes)
-        row = evaluation.result_row(folder, run, name, config, accuracy, len(truth), trained - begin,
-                                    time.perf_counter() - trained)
-        evaluation.keep_run_result(experiment, folder, row)
-    experiment.close()
+    with contextlib.closing(Experiment.start(config, again)) as experiment:
+        for run, folder in experiment.remaining_runs():
+            begin = time.perf_counter()
+            ids, labels = task.draw(config, run, folder)
+            train, owner = stack(features, ids)
+            nearest = KNeighborsClassifier(n_neighbors=1, metric=config['metric'], algorithm='brute')
+            nearest.fit(train, np.array(labels)[owner])
+            trained = time.perf_counter()
+            votes = evaluation.MeanPerClip(len(truth), len(task.classes))
+            votes.add(np.eye(len(task.classes))[nearest.predict(test)], clip)
+            write_json(folder / 'model.json', {'run': run})
+            accuracy = evaluation.keep_model_result(folder, list(task.test), [task.representation.audio[key] for key in task.test],
+                                                    truth, votes.result(), task.classes)
+            row = evaluation.result_row(folder, run, name, config, accuracy, len(truth), trained - begin,
+                                        time.perf_counter() - trained)
+            evaluation.keep_run_result(experiment, folder, row)
     return experiment.id
 
 
@@ -50,6 +51,7 @@ def stack(features, keys):
     return np.concatenate(vectors), np.repeat(np.arange(len(vectors)), [len(v) for v in vectors])
 
 
+@functools.lru_cache(maxsize=2)
 def stored_vectors(task):
     """Features of a representation with one vector (D,) per clip: dictionary id -> (1, D)."""
     return {key: np.array(task.representation.open(key))[None] for key in [*task.train, *task.test]}

@@ -3,12 +3,13 @@ import functools
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 import checkpoint
 import config_file
 import representations
-from experiment import ALL, RESULT_COLUMNS, configure, experiments_folder, read_results, recipe, results_path, short_name
+from experiment import ALL, RESULT_COLUMNS, configure, data_name, experiments_folder, read_results, recipe, results_path
 from fewshot import Task
 from shared import UserError, data_folder, ground_truth_path, index_folder, listing, read_classes, read_ground_truth
 from tables import position
@@ -87,6 +88,10 @@ class Plan:
         if useless:
             raise UserError(f'{listing(useless)}: no method of the plan has such a key')
         self.folds = {dataset: self._folds_of(dataset) for dataset in config['datasets']}
+        nowhere = [fold for fold in config['folds'] if not any(fold in there for there in self.folds.values())] \
+            if config['folds'] != ALL else []
+        if nowhere:
+            raise UserError(f'folds={config["folds"]}: no data set has fold {listing(nowhere)}')
         self.missing = [(dataset, method, NEEDS_CHECKPOINT) for dataset in config['datasets']
                         for method in config['methods'] if needs_checkpoint(method) and not self._has_checkpoint(method)]
         left_out = dict.fromkeys(method for _, method, _ in self.missing)
@@ -161,7 +166,7 @@ class Plan:
             note = f'{dataset}, n = {n_shot}: left out where the smallest class has fewer training clips ({min(per_class)})'
             self.notes += [note] if note not in self.notes else []
             return None
-        names = (recipe(config | identity), short_name(identity['data'])) if identity else (None, None)
+        names = (recipe(config | identity), data_name(identity['data'])) if identity else (None, None)
         return Job(method, config, run, sum(per_class) if n_shot == ALL else n_shot * len(per_class), test_clips,
                    (dataset, fold, str(n_shot), self.config['seed'], run, *names))
 
@@ -169,14 +174,17 @@ class Plan:
         """Training clips of each class (list), number of test clips, and Task.identity; None before there is a representation."""
         key = tuple(str(config.get(name)) for name in ('audio_representation_folder', 'gt_train', 'gt_val', 'gt_test', 'skip_missing'))
         if key not in self._known:
-            made = (data_folder() / config['audio_representation_folder'] / 'index.tsv').exists()
-            if made or not self.config.get('dry_run'):
+            try:
                 task = Task.load(config)
                 train, test, identity = task.train, task.test, task.identity
-            else:
+            except UserError:
+                if not self.config.get('dry_run'):
+                    raise
                 train, test = (read_ground_truth(data_folder() / config[part], config['num_classes_dataset'])
                                for part in ('gt_train', 'gt_test'))
                 identity = None
+                note = f'{config["audio_representation_folder"]}: not there or not up to date. It is made first, not estimated here'
+                self.notes += [note] if note not in self.notes else []
             labels = list(train.values())
             self._known[key] = [labels.count(c) for c in range(config['num_classes_dataset'])], len(test), identity
         return self._known[key]
@@ -205,7 +213,7 @@ def identities(rows):
 def rows_of(jobs, rows):
     """Those rows of the table of results that belong to jobs."""
     wanted = {job.identity for job in jobs}
-    return rows[[identity in wanted for identity in identities(rows)]]
+    return rows[np.array([identity in wanted for identity in identities(rows)], bool)]
 
 
 def without_result(jobs, rows):
@@ -221,7 +229,7 @@ class Costs:
         self._rows = rows.assign(train_clips=[self._train_clips(*row) for row in
                                               rows[['dataset', 'fold', 'n_shot']].itertuples(index=False)])
         self._rows = self._rows.dropna(subset='train_clips')
-        self._bytes, self._nearest = {}, {}
+        self._bytes, self._nearest, self._seconds = {}, {}, {}
 
     @staticmethod
     @functools.cache
@@ -247,11 +255,13 @@ class Costs:
     def seconds(self, job):
         """Estimated seconds of a run, None when nothing like it was measured: training in proportion to the training clips
         of the nearest run, evaluation to the test clips."""
-        rows = self._like(job)
-        if rows.empty:
-            return None
-        return float((rows['train_seconds'] * job.train_clips / rows['train_clips'].astype(float)
-                      + rows['test_seconds'] * job.test_clips / rows['clips']).mean())
+        key = job.identity[5], job.config['dataset'], job.train_clips, job.test_clips
+        if key not in self._seconds:
+            rows = self._like(job)
+            seconds = rows['train_seconds'] * job.train_clips / rows['train_clips'].astype(float) \
+                + rows['test_seconds'] * job.test_clips / rows['clips']
+            self._seconds[key] = None if rows.empty else float(seconds.mean())
+        return self._seconds[key]
 
     def bytes(self, job):
         """Bytes that the model folder of the nearest measured run takes; None when there is none."""

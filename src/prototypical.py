@@ -1,4 +1,5 @@
 """An experiment with prototypical networks from end to end: train its runs and score each on the test part."""
+import contextlib
 import time
 
 import numpy as np
@@ -29,17 +30,16 @@ def train_and_evaluate(config, task, again=True):
     """
     models = MODELS[config['script']]
     network = Network.of(models, config, task.representation.bands(next(iter(task.train))))
-    experiment = network.start_experiment(task, again)
-    config = experiment.config
-    for run, folder in experiment.remaining_runs():
-        network.begin(run)
-        prototypes, about = train_run(network, config, task, run, folder)
-        begin = time.perf_counter()
-        accuracy = evaluate(network.forms.patch_by_patch, prototypes, about, config, task, folder)
-        row = evaluation.result_row(folder, run, models.name(config), config, accuracy, len(task.test), about['train_seconds'],
-                                    time.perf_counter() - begin)
-        evaluation.keep_run_result(experiment, folder, row)
-    experiment.close()
+    with contextlib.closing(network.start_experiment(task, again)) as experiment:
+        config = experiment.config
+        for run, folder in experiment.remaining_runs():
+            network.begin(run)
+            prototypes, about = train_run(network, config, task, run, folder)
+            begin = time.perf_counter()
+            accuracy = evaluate(network.forms.patch_by_patch, prototypes, about, config, task, folder)
+            row = evaluation.result_row(folder, run, models.name(config), config, accuracy, len(task.test), about['train_seconds'],
+                                        time.perf_counter() - begin)
+            evaluation.keep_run_result(experiment, folder, row)
     return experiment.id
 
 

@@ -23,8 +23,8 @@ LEGEND = '''\
   training parts overlap, which the interval does not know.
 - Verdicts compare our mean on the reference's folds with the reference: inside the spread means that they differ by no more than
   the reference's spread, its standard deviation over runs. A mean of few runs, ours or theirs, is easily outside by chance.
-- Paired comparisons use draws that both methods have: the same fold, n, seed and run, hence the same training clips. p is of the
-  two-sided paired t-test, over the folds' mean differences where there are several folds, else over runs; p as such is not
+- Paired comparisons use draws that both methods have: the same fold, n, seed, run and data, hence the same training clips. p is of
+  the two-sided paired t-test, over the folds' mean differences where there are several folds, else over runs; p as such is not
   corrected for the number of comparisons, p (Holm) is, for all pairs of methods at the same n (all in `paired.tsv`). There is none
   for fewer than two differences, or where all are equal but not 0. The best method was chosen by the same results, which flatters
   it: p (Holm) allows for that, the difference and its interval do not.

@@ -24,7 +24,7 @@ def main():
     config = configuration_from_command_line(__doc__, 'config_reproduce', more_keys=plans.method_keys(),
                                              dry_run='list the runs of the plan, what is done, and what the rest will take')
     plan = plans.Plan(config)
-    if config['scheduler']:
+    if config['scheduler'] and not config.get('dry_run'):
         with cluster.connect(config['scheduler']) as client:  # now, because there may be hours before it is needed
             print(f'{len(client.nthreads())} Dask worker(s) at {config["scheduler"]}')
     refused = {} if config.get('dry_run') else plan.make_representations()

@@ -6,6 +6,7 @@ C classes, K shots (clips per class), D embedding size.
 import contextlib
 import errno
 import fcntl
+import functools
 import json
 import os
 import re
@@ -16,6 +17,10 @@ import config_file
 
 # arguments of every tqdm bar: often redrawn on a terminal, rarely in a log file
 PROGRESS = {'mininterval': 0.2 if sys.stderr.isatty() else 30, 'dynamic_ncols': True}
+
+
+# of an OSError: nothing can be written, whatever is tried next
+NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 class UserError(Exception):
@@ -36,7 +41,7 @@ def run_script(main):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+        if error.errno in NO_PLACE:
             sys.exit(f'\nerror: {error}. Make room or mend the permissions, or choose another place (environment variable '
                      f'DATA_FOLDER, now {data_folder()}), and start the same command again: finished work is kept')
         raise
@@ -48,9 +53,14 @@ def data_folder():
     The environment variable DATA_FOLDER wins over config_file.DATA_FOLDER (relative: to this repository); without both it
     is data/ of this repository.
     """
-    if os.environ.get('DATA_FOLDER'):
-        return Path(os.environ['DATA_FOLDER']).expanduser().resolve()
-    return Path(__file__).resolve().parents[1] / Path(config_file.DATA_FOLDER or 'data').expanduser()
+    return _absolute(os.environ.get('DATA_FOLDER'), config_file.DATA_FOLDER, os.getcwd())
+
+
+@functools.lru_cache
+def _absolute(environment, configured, _):  # asked for with every file; the current directory is what `environment` may begin at
+    if environment:
+        return Path(environment).expanduser().resolve()
+    return Path(__file__).resolve().parents[1] / Path(configured or 'data').expanduser()
 
 
 def make_folder(folder):

@@ -1,4 +1,5 @@
 """A supervised experiment from end to end: train its runs, score their models on the test part."""
+import contextlib
 import time
 
 import numpy as np
@@ -32,21 +33,22 @@ def train(config, task, again=True, score=False):
     """
     models = MODELS[config['script']]
     network = Network.of(models, config, task.representation.bands(next(iter(task.train))))
-    experiment = network.start_experiment(task, again)
-    config, score = experiment.config, score or not network.keep_weights
-    scorer = Scorer(network.forms, config, task.representation, val=task.val, test=task.test if score else None)
-    for name in experiment.without_result() if score else ():
-        folder = experiment.folder / name
-        load_weights(network.model, folder / WEIGHTS)
-        about = read_json(folder / 'model.json', 'train again')
-        evaluation.keep_run_result(experiment, folder, evaluate_model(scorer, folder, about, models.name(config), config, task))
-    for run, folder in experiment.remaining_runs():
-        network.begin(run)
-        about = train_run(network, scorer, config, task, run, folder)
-        if score:
+    with contextlib.closing(network.start_experiment(task, again)) as experiment:
+        config, score = experiment.config, score or not network.keep_weights
+        scorer = Scorer(network.forms, config, task.representation, val=task.val, test=task.test if score else None)
+
+        def keep_result(folder, about):
             row = evaluate_model(scorer, folder, about, models.name(config), config, task)
             evaluation.keep_run_result(experiment, folder, row)
-    experiment.close()
+
+        for name in experiment.without_result() if score else ():
+            load_weights(network.model, experiment.folder / name / WEIGHTS)
+            keep_result(experiment.folder / name, read_json(experiment.folder / name / 'model.json', 'train again'))
+        for run, folder in experiment.remaining_runs():
+            network.begin(run)
+            about = train_run(network, scorer, config, task, run, folder)
+            if score:
+                keep_result(folder, about)
     return experiment.id
 
 

@@ -73,7 +73,7 @@ def summarise(rows):
 
 
 def compare(rows):
-    """Paired comparison of every two methods on the same draws: equal data set, n_shot, fold, seed and run.
+    """Paired comparison of every two methods on the same draws: equal data set, n_shot, fold, seed, run and data.
 
     Returns a DataFrame with dataset, n_shot, method, other; pairs, folds (of the draws that both have); difference (mean of
     method's minus other's accuracy, as in averages), low, high (its 95 % t interval), p (two-sided paired t-test), p_holm
@@ -83,8 +83,10 @@ def compare(rows):
     """
     columns = ['dataset', 'n_shot', 'method', 'other', 'pairs', 'folds', 'difference', 'low', 'high', 'p', 'p_holm']
     found = []
-    for (dataset, n_shot), group in newest(rows).groupby(['dataset', 'n_shot']):
-        table = group.pivot(index=['fold', 'seed', 'run'], columns='label', values='accuracy')
+    rows = newest(rows)
+    rows = rows.assign(draw=rows['data'].str.partition('-')[0])  # a validation part is no matter of the draw
+    for (dataset, n_shot), group in rows.groupby(['dataset', 'n_shot']):
+        table = group.pivot(index=['fold', 'seed', 'run', 'draw'], columns='label', values='accuracy')
         pairs = []
         for method, other in itertools.combinations(sorted(table), 2):
             differences = (table[method] - table[other]).dropna()

@@ -6,7 +6,7 @@ from conftest import make_representation
 
 import config_file
 import plans
-from experiment import RESULT_COLUMNS, configure, recipe, short_name
+from experiment import RESULT_COLUMNS, configure, data_name, recipe
 from fewshot import Task
 from shared import UserError
 
@@ -41,9 +41,11 @@ def test_one_run_of_everything_comes_first_then_more(toy):
     assert opened.notes == ['toy, n = 3: left out where the smallest class has fewer training clips (1)']
 
 
-def test_what_is_named_twice_is_done_once_and_folds_that_are_not_there_are_named(toy):
-    opened = plan('methods=TIMBRE,TIMBRE', 'n_shots=1,1', 'folds=[1,1,7]', 'datasets=toy,toy', 'num_experiment_runs=1')
-    assert described(opened.jobs()) == [(0, 1, 1, 'TIMBRE')] and opened.notes == ['toy has no fold 7']
+def test_what_is_named_twice_is_done_once_and_folds_must_be_there(toy):
+    opened = plan('methods=TIMBRE,TIMBRE', 'n_shots=1,1', 'folds=[1,1]', 'datasets=toy,toy', 'num_experiment_runs=1')
+    assert described(opened.jobs()) == [(0, 1, 1, 'TIMBRE')] and opened.notes == []
+    with pytest.raises(UserError, match=r'no data set has fold 7'):
+        plan('folds=1,7')
 
 
 def test_all_clips_come_last(toy):
@@ -60,7 +62,7 @@ def test_configurations_are_those_of_the_scripts(toy):
         ours, script = ({k: v for k, v in config.items() if k != 'overrides'} for config in (job.config, wanted[job.method]))
         assert ours == {**script, 'num_experiment_runs': job.run + 1}
         task = Task.load(job.config)
-        assert job.identity == ('toy', 0, '2', 7, job.run, recipe(script | task.identity), short_name(task.data))
+        assert job.identity == ('toy', 0, '2', 7, job.run, recipe(script | task.identity), data_name(task.data))
 
 
 def test_every_method_of_every_plan_exists():

@@ -138,6 +138,55 @@ def test_what_is_done_is_skipped_and_more_is_added(whole, tones, tmp_path):
     assert tree(data, '*.npz') == before and experiments(data) == folders
 
 
+def test_a_lost_table_of_results_comes_back_without_training(whole, tmp_path):
+    data = tmp_path / 'data'
+    shutil.copytree(whole[0], data)  # with other times of the sounds' copies than they had: all the same times
+    (data / 'experiments/results.tsv').unlink()
+    before = {path: path.stat().st_mtime_ns for path in data.rglob('model.weights.h5')}
+    succeeded(warm(*PLAN, 'num_experiment_runs=2', data_folder=data))
+    assert table(data) == table(whole[0]) and {path: path.stat().st_mtime_ns for path in data.rglob('model.weights.h5')} == before
+
+
+def test_two_at_the_same_time_share_the_work(whole, tones, tmp_path):
+    data = fresh(tones, tmp_path / 'data')
+    with Started(*PLAN, 'num_experiment_runs=2', data_folder=data) as one, Started(*PLAN, 'num_experiment_runs=2', data_folder=data) as two:
+        assert [script.wait(240) for script in (one, two)] == [0, 0], one.text() + two.text()
+    assert table(data) == table(whole[0]) and decisions(data) == decisions(whole[0])  # which sees to it that nothing was done twice
+
+
+def test_a_full_disk_ends_a_plan_with_its_state(tones, tmp_path, monkeypatch):
+    import errno
+
+    import plans
+    import runner
+    from experiment import configure
+    data = fresh(tones, tmp_path / 'data')
+    monkeypatch.setenv('DATA_FOLDER', str(data))
+    overrides = ['datasets=tones', 'folds=0', 'methods=knn_mfcc', 'n_shots=1,2,3', 'num_experiment_runs=1']
+    plan = plans.Plan(configure('config_reproduce', 'demo', overrides, plans.method_keys()))
+    plan.make_representations()
+    jobs, real, done = plan.jobs(), runner.run_experiment, []
+
+    def fill(config):
+        if done:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        done.append(real(config))
+
+    monkeypatch.setattr(runner, 'run_experiment', fill)
+    monkeypatch.setattr(runner, 'PROGRESS', dict(runner.PROGRESS))
+    with pytest.raises(OSError, match='No space left'):
+        runner.carry_out(plan, jobs, jobs, lambda: None)
+    assert [row[5] for row in rows(data / 'experiments/reproduce_demo.tsv')[1:]] == ['done', 'to do', 'to do']
+
+
+def test_runs_after_a_failed_one_of_the_same_experiment_are_not_tried(tones, tmp_path):
+    data = fresh(tones, tmp_path / 'data')
+    done = warm(*PLAN[:3], 'folds=0', 'methods=TIMBRE', 'n_shots=1', 'num_experiment_runs=3', 'epochs=3', 'learning_rate=1e38', data_folder=data)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith('3 of 3 runs failed')
+    messages = [row[6] for row in rows(data / 'experiments/reproduce_demo.tsv')[1:]]
+    assert 'learning_rate' in messages[0] and messages[1:] == ['an earlier run of the same experiment failed'] * 2
+
+
 def test_a_dry_run_writes_nothing(tones, tmp_path):
     shutil.copytree(tones / 'index', tmp_path / 'index')
     done = run_script(*PLAN, 'num_experiment_runs=2', '--dry-run', data_folder=tmp_path, without_tensorflow=True)
@@ -227,9 +276,10 @@ def cluster(tmp_path):
             free.bind(('127.0.0.1', 0))
             address = f'tcp://127.0.0.1:{free.getsockname()[1]}'
         start('scheduler', '--host', address, '--no-dashboard', data=data)
-        return address, [start('worker', address, '--nthreads', 1, '--memory-limit', 0, '--no-nanny', '--no-dashboard', data=data)
-                         for _ in range(workers)]
+        return address, [start('worker', address, '--nthreads', 1, '--memory-limit', 0, '--no-nanny', '--no-dashboard',
+                               '--name', f'worker-{number}', data=data) for number in range(workers)]
 
+    begin.scheduler = lambda: started[0]
     yield begin
     for process in started:
         if process.poll() is None:
@@ -242,8 +292,14 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_table(whole, tones, tmp_pa
     data = fresh(tones, tmp_path / 'data')
     shutil.rmtree(data / 'audio_representation')
     address, (first, _) = cluster(data)
-    with Started(*PLAN, 'num_experiment_runs=2', f'scheduler={address}', data_folder=data) as script:
-        script.wait_until(lambda: (data / 'experiments/results.tsv').exists() and len(table(data)) > 6, timeout=120)
+    import distributed
+    with Started(*PLAN, 'num_experiment_runs=2', f'scheduler={address}', data_folder=data) as script, \
+            distributed.Client(address, timeout=30) as client:
+        def busy():
+            workers = client.scheduler_info()['workers']
+            at_work = [workers[worker]['name'] for worker, tasks in client.call_stack().items() if tasks]
+            return 'worker-0' in at_work and (data / 'experiments/results.tsv').exists() and len(table(data)) > 6
+        script.wait_until(busy, timeout=120)
         os.killpg(first.pid, signal.SIGKILL)
         assert script.wait() == 0, script.text()
         assert f'2 Dask worker(s) at {address}' in script.text()
@@ -270,6 +326,31 @@ def test_workers_with_another_data_folder_are_refused(tones, tmp_path, cluster):
     done = run_script(*PLAN, f'scheduler={address}', data_folder=data, without_tensorflow=True)
     refused(done, 'another DATA_FOLDER', tmp_path / 'elsewhere', f'DATA_FOLDER={data.resolve()}')
     assert not (data / 'experiments').exists()
+
+
+def test_a_worker_that_comes_later_with_another_data_folder(tones, tmp_path, monkeypatch):
+    import plans
+    import runner
+    from experiment import configure
+    monkeypatch.setenv('DATA_FOLDER', str(tones))
+    overrides = ['datasets=tones', 'folds=0', 'methods=knn_mfcc', 'n_shots=1', 'num_experiment_runs=1']
+    plan = plans.Plan(configure('config_reproduce', 'demo', overrides, plans.method_keys()))
+    plan.make_representations()
+    job, = plan.jobs()
+    outcome = runner.run_job(job, '/elsewhere')
+    assert outcome.accuracy is None and 'start it with DATA_FOLDER=/elsewhere' in outcome.message
+    assert plans.rows_of([job], plans.results()).empty
+
+
+def test_a_scheduler_that_dies(tones, tmp_path, cluster):
+    data = fresh(tones, tmp_path / 'data')
+    address, _ = cluster(data, workers=1)
+    with Started(*PLAN, 'num_experiment_runs=2', f'scheduler={address}', data_folder=data) as script:
+        script.wait_until(lambda: (data / 'experiments/results.tsv').exists(), timeout=120)
+        os.killpg(cluster.scheduler().pid, signal.SIGKILL)
+        assert script.wait() == 1
+        assert 'Traceback' not in script.text() and 'the connection to the Dask scheduler' in script.text().splitlines()[-1]
+    assert len(rows(data / 'experiments/reproduce_demo.tsv')) == RUNS + 1
 
 
 def test_a_scheduler_without_workers(tones, tmp_path, cluster, monkeypatch):

@@ -61,6 +61,13 @@ def test_of_runs_of_the_same_second_the_last_row_counts():
     assert summarise(results({'accuracy': 0.1}, {'accuracy': 0.2}))['mean'].tolist() == [0.2]
 
 
+@pytest.mark.parametrize('other', ['aaaaaaaa', 'aaaaaaaa-cccccccc', 'bbbbbbbb'])
+def test_only_runs_on_the_same_data_are_paired(other):
+    measured = [{'run': run, 'method': method, 'accuracy': 0.1 * run, 'data': data}
+                for method, data in (('VGG', 'aaaaaaaa'), ('proto', other)) for run in range(3)]
+    assert compare(results(*measured))['pairs'].tolist() == ([3] if other.startswith('aaaaaaaa') else [])
+
+
 @pytest.mark.parametrize('other', [{'run': 1}, {'fold': 1}, {'seed': 1}])
 def test_runs_folds_and_seeds_are_averaged(other):
     summary = summarise(results({'accuracy': 0.2}, {'accuracy': 0.4, **other}))
