@@ -31,7 +31,8 @@ class Noise:
 
 def main():
     set_up_device()
-    config = {'model_number': 2, 'filters': int(sys.argv[1]) if len(sys.argv) > 1 else 128, 'n_frames': F, 'pre_processing': 'logEPS', 'normalize': None,
+    config = {'model_number': 2, 'filters': int(sys.argv[1]) if len(sys.argv) > 1 else 128, 'n_frames': F,
+              'pre_processing': 'logEPS', 'normalize': None,
               'pad_short': 'repeat-pad', 'train_sampling': 'overlap_sampling', 'param_train_sampling': 42, 'learning_rate': 0.01,
               'max_patches_per_class': 5, 'patches_per_prototype': 5, 'max_accuracy': 0, 'max_epochs': None}
     rng = np.random.default_rng(0)

@@ -45,7 +45,8 @@ def check(client, start):
         token.unlink()
     for worker, answer in found.items():
         if isinstance(answer, BaseException):
-            raise UserError(f'the Dask worker {worker} cannot run this project ({answer}): start workers in its folder with `{start}`')
+            raise UserError(f'the Dask worker {worker} cannot run this project ({answer}): start workers in its folder '
+                            f'with `{start}`')
         if answer is not True:
             raise UserError(f'the Dask worker {worker} has another DATA_FOLDER, {answer}: start it with the environment variable '
                             f'DATA_FOLDER={data_folder()}, a folder that both share')
@@ -94,7 +95,8 @@ def carry_out(run, jobs, address):
         futures, last = {}, {}
         for number, job in enumerate(jobs):
             before = [last[job.experiment]] if job.experiment in last else []
-            last[job.experiment] = client.submit(remote(run), pack(job, str(data_folder())), *before, key=f'run-{uuid.uuid4().hex}', priority=-number, pure=False)
+            last[job.experiment] = client.submit(remote(run), pack(job, str(data_folder())), *before, priority=-number, pure=False,
+                                                 key=f'run-{uuid.uuid4().hex}')
             futures[last[job.experiment]] = job
         for future in distributed.as_completed(futures, raise_errors=False):
             if future.cancelled():

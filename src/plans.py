@@ -16,8 +16,8 @@ from tables import position
 
 PLAN = ('datasets', 'folds', 'n_shots', 'methods', 'num_experiment_runs', 'seed', 'scheduler', 'dry_run')
 # what a plan decides for its methods under other names, or leaves to the data set
-DECIDED = ('dataset', 'fold', 'n_shot', 'gt_train', 'gt_val', 'gt_test', 'num_classes_dataset', 'resume', 'identifier', 'index_file',
-           'audio_folder', 'audio_representation_folder', 'load_model', 'model_number', 'pre_processing')
+DECIDED = ('dataset', 'fold', 'n_shot', 'gt_train', 'gt_val', 'gt_test', 'num_classes_dataset', 'resume', 'identifier',
+           'index_file', 'audio_folder', 'audio_representation_folder', 'load_model', 'model_number', 'pre_processing')
 NEEDS_CHECKPOINT = 'needs the VGGish checkpoint'
 IDENTITY = ['dataset', 'fold', 'n_shot', 'seed', 'run', 'recipe', 'data']  # columns of results.tsv that tell results apart
 
@@ -172,7 +172,8 @@ class Plan:
 
     def _data(self, config):
         """Training clips of each class (list), number of test clips, and Task.identity; None before there is a representation."""
-        key = tuple(str(config.get(name)) for name in ('audio_representation_folder', 'gt_train', 'gt_val', 'gt_test', 'skip_missing'))
+        names = ('audio_representation_folder', 'gt_train', 'gt_val', 'gt_test', 'skip_missing')
+        key = tuple(str(config.get(name)) for name in names)
         if key not in self._known:
             try:
                 task = Task.load(config)

@@ -42,7 +42,8 @@ def select(rows, plan, arguments):
     if dataset is None:
         return rows, 'all', ()
     if dataset not in set(rows['dataset']):
-        raise UserError(f'there is no result on {dataset!r}: train and evaluate first, e.g. python sl_train.py spec dataset={dataset}')
+        raise UserError(f'there is no result on {dataset!r}: train and evaluate first, e.g. '
+                        f'python sl_train.py spec dataset={dataset}')
     return rows[rows['dataset'] == dataset], dataset, ()
 
 

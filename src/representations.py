@@ -178,7 +178,7 @@ def keep_array(target, array, modified):
 
 
 def make_all(clips, config, processes):
-    """make_one for every (id, audio, target) on several processes, or on a cluster's; returns a dictionary id -> reason of the refused."""
+    """make_one for every (id, audio, target) on several processes, or on a cluster's; returns id -> reason of the refused."""
     pending = [clip for clip in clips if not is_up_to_date(clip[1], clip[2])]
     if len(pending) < len(clips):
         print(f'{len(clips) - len(pending)} of {len(clips)} clips are there already and up to date')

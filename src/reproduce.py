@@ -40,8 +40,8 @@ def main():
     for job, message in failed.items():
         print(f'failed: {job}: {message}')
     if failed or refused:
-        sys.exit(f'\n{len(failed)} of {len(jobs)} runs failed, {len(refused)} sound files were refused, see above. All else is done; '
-                 f'the same command tries again what failed')
+        sys.exit(f'\n{len(failed)} of {len(jobs)} runs failed, {len(refused)} sound files were refused, see above. All else '
+                 f'is done; the same command tries again what failed')
 
 
 def report(plan, jobs, quiet=False):

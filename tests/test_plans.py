@@ -37,7 +37,8 @@ def test_one_run_of_everything_comes_first_then_more(toy):
     opened = plan('methods=knn_mfcc,TIMBRE', 'n_shots=3,1', 'num_experiment_runs=2')
     one = [(n, method) for n in (1, 3) for method in ('knn_mfcc', 'TIMBRE')]
     less = [(n, method) for n, method in one if n == 1]  # one training clip per class in fold 1
-    assert described(opened.jobs()) == [(run, fold, *rest) for run in (0, 1) for fold, part in ((0, one), (1, less)) for rest in part]
+    folds = ((0, one), (1, less))
+    assert described(opened.jobs()) == [(run, fold, *rest) for run in (0, 1) for fold, part in folds for rest in part]
     assert opened.notes == ['toy, n = 3: left out where the smallest class has fewer training clips (1)']
 
 
@@ -50,13 +51,16 @@ def test_what_is_named_twice_is_done_once_and_folds_must_be_there(toy):
 
 def test_all_clips_come_last(toy):
     opened = plan('methods=knn_mfcc', "n_shots=['all',2,1]", 'folds=0', 'num_experiment_runs=1')
-    assert [(job.config['n_shot'], job.train_clips, job.test_clips) for job in opened.jobs()] == [(1, 3, 3), (2, 6, 3), ('all', 9, 3)]
+    sizes = [(job.config['n_shot'], job.train_clips, job.test_clips) for job in opened.jobs()]
+    assert sizes == [(1, 3, 3), (2, 6, 3), ('all', 9, 3)]
 
 
 def test_configurations_are_those_of_the_scripts(toy):
-    jobs = plan('methods=log-learn VGG,proto', 'n_shots=2', 'folds=0', 'num_experiment_runs=2', 'seed=7', 'epochs=9', 'filters=5').jobs()
+    jobs = plan('methods=log-learn VGG,proto', 'n_shots=2', 'folds=0', 'num_experiment_runs=2', 'seed=7', 'epochs=9',
+                'filters=5').jobs()
     common = ['dataset=toy', 'fold=0', 'n_shot=2', 'seed=7', 'skip_missing=True']
-    wanted = {'log-learn VGG': configure('config_sl', 'spec', [*common, 'model_number=13', 'pre_processing=None', 'epochs=9', 'batch_size=16']),
+    log_learn = [*common, 'model_number=13', 'pre_processing=None', 'epochs=9', 'batch_size=16']
+    wanted = {'log-learn VGG': configure('config_sl', 'spec', log_learn),
               'proto': configure('config_proto', 'spec', [*common, 'filters=5', 'max_accuracy=5'])}
     for job in jobs:
         ours, script = ({k: v for k, v in config.items() if k != 'overrides'} for config in (job.config, wanted[job.method]))
@@ -75,8 +79,9 @@ def test_every_method_of_every_plan_exists():
 
 def test_methods_that_need_the_checkpoint_are_left_out_and_named(toy, tmp_path):
     opened = plan('methods=transfer,knn_mfcc,knn_audioset', f'checkpoint={tmp_path}/none.ckpt', 'n_shots=1', 'folds=0')
-    assert opened.missing == [('toy', 'transfer', 'needs the VGGish checkpoint'), ('toy', 'knn_audioset', 'needs the VGGish checkpoint')]
-    assert opened.notes[0].startswith('transfer, knn_audioset: left out, no VGGish checkpoint.') and 'download.py vggish' in opened.notes[0]
+    assert opened.missing == [('toy', method, 'needs the VGGish checkpoint') for method in ('transfer', 'knn_audioset')]
+    assert opened.notes[0].startswith('transfer, knn_audioset: left out, no VGGish checkpoint.')
+    assert 'download.py vggish' in opened.notes[0]
     assert {job.method for job in opened.jobs()} == {'knn_mfcc'}
     with pytest.raises(UserError, match='nothing can be run: transfer: left out'):
         plan('methods=transfer', f'checkpoint={tmp_path}/none.ckpt').jobs()
@@ -100,13 +105,13 @@ def test_keys_that_a_plan_decides(toy, key):
 
 def results(*jobs, **columns):
     """Rows of results.tsv of jobs."""
-    rows = [dict(zip(plans.IDENTITY, job.identity)) | {'train_seconds': 8.0, 'test_seconds': 2.0, 'clips': 4, 'experiment': 'fold_0_1',
-                                                       'model': 'm', 'accuracy': 0.5} | columns for job in jobs]
+    common = {'train_seconds': 8.0, 'test_seconds': 2.0, 'clips': 4, 'experiment': 'fold_0_1', 'model': 'm', 'accuracy': 0.5}
+    rows = [dict(zip(plans.IDENTITY, job.identity)) | common | columns for job in jobs]
     return pd.DataFrame(rows, columns=RESULT_COLUMNS)
 
 
-@pytest.mark.parametrize('column, value', [('recipe', 'other'), ('data', 'other'), ('seed', 1), ('fold', 1), ('n_shot', '2'), ('run', 1),
-                                           ('dataset', 'two')])
+@pytest.mark.parametrize('column, value', [('recipe', 'other'), ('data', 'other'), ('seed', 1), ('fold', 1), ('n_shot', '2'),
+                                           ('run', 1), ('dataset', 'two')])
 def test_only_a_result_of_the_same_configuration_seed_and_data_counts(toy, column, value):
     jobs = plan('methods=knn_mfcc,TIMBRE', 'n_shots=1', 'folds=0', 'num_experiment_runs=1').jobs()
     assert plans.without_result(jobs, results(jobs[0])) == jobs[1:]
@@ -130,7 +135,8 @@ def test_estimates_come_from_the_nearest_measured_run_of_the_recipe(toy):
     nothing = plans.Costs(plans.results())
     assert [nothing.seconds(job) for job in jobs] == [None] * 3 and nothing.bytes(big) is None
     assert nothing.describe(jobs) == '3 run(s) of which nothing like it was measured'
-    costs = plans.Costs(pd.concat([results(small, train_seconds=3.0), results(other, train_seconds=90.0), results(other, train_seconds=99.0, run=1)]))
+    measured = [(small, 3.0, 0), (other, 90.0, 0), (other, 99.0, 1)]
+    costs = plans.Costs(pd.concat(results(job, train_seconds=seconds, run=run) for job, seconds, run in measured))
     # 3 s for 3 training clips, 94.5 s for 9; 2 s for 4 test clips, of which there are 3
     assert costs.seconds(small) == pytest.approx(3 + 1.5) and costs.seconds(other) == pytest.approx(94.5 + 1.5)
     assert costs.seconds(big) == pytest.approx(6 / 9 * 94.5 + 1.5)  # 9 is nearer to 6 than 3 is, as factors go
@@ -142,7 +148,8 @@ def test_estimates_come_from_the_nearest_measured_run_of_the_recipe(toy):
     assert costs.describe([small, big]) == 'about 27 s and 4 MB'
 
 
-@pytest.mark.parametrize('seconds, text', [(0, '0 s'), (89, '89 s'), (91, '2 min'), (3599, '1 h 00 min'), (7500, '2 h 05 min'), (200000, '55 h 33 min')])
+@pytest.mark.parametrize('seconds, text', [(0, '0 s'), (89, '89 s'), (91, '2 min'), (3599, '1 h 00 min'), (7500, '2 h 05 min'),
+                                           (200000, '55 h 33 min')])
 def test_durations(seconds, text):
     assert plans.duration(seconds) == text
 
@@ -150,6 +157,7 @@ def test_durations(seconds, text):
 def test_before_there_is_a_representation_a_dry_run_lists_and_nothing_else_does(toy):
     (toy / 'audio_representation/toy__mfcc/index.tsv').unlink()
     job, = plan('methods=knn_mfcc', 'n_shots=1', 'folds=0', 'num_experiment_runs=1', 'dry_run=True').jobs()
-    assert job.identity == ('toy', 0, '1', 0, 0, None, None) and plans.without_result([job], results(job, recipe='', data='')) == [job]
+    assert job.identity == ('toy', 0, '1', 0, 0, None, None)
+    assert plans.without_result([job], results(job, recipe='', data='')) == [job]
     with pytest.raises(UserError, match='knn_mfcc.py dataset=toy'):
         plan('methods=knn_mfcc', 'n_shots=1', 'folds=0').jobs()

@@ -318,7 +318,8 @@ def test_the_section_follows_the_rows():
     rows = results({'dataset': 'esc10', 'accuracy': 0.6}, {'dataset': 'esc10', 'accuracy': 0.7, 'run': 1, 'seed': 3, 'fold': 2})
     text = reports.section(rows)
     assert text.startswith('esc10: 2 results, folds 0, 2 (10 test clips each), 1 run per method, n and fold, seeds 0, 3.\n')
-    assert re.search(r'\| 0\.650 \+- 0\.050 \(2\) +\|', text) and re.search(r'\| transfer +\| needs the VGGish checkpoint +\|', text)
+    assert re.search(r'\| 0\.650 \+- 0\.050 \(2\) +\|', text)
+    assert re.search(r'\| transfer +\| needs the VGGish checkpoint +\|', text)
     assert '| inside the spread |' in text and '](docs/esc10.png)' in text
     assert reports.section(rows.assign(accuracy=0.1)) != text and reports.section(rows[::-1]) == text
 

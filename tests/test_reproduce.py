@@ -105,8 +105,8 @@ def test_runs_are_those_of_the_ordinary_scripts(whole, tones, tmp_path):
 
 def test_trained_runs_without_a_result_are_evaluated_only(whole, tones, tmp_path):
     data = fresh(tones, tmp_path / 'data')
-    succeeded(warm('sl_train.py', 'spec', 'dataset=tones', 'fold=1', 'n_shot=2', 'num_experiment_runs=2', 'model_number=2', 'epochs=3',
-                   'batch_size=16', 'skip_missing=True', data_folder=data))
+    succeeded(warm('sl_train.py', 'spec', 'dataset=tones', 'fold=1', 'n_shot=2', 'num_experiment_runs=2', 'model_number=2',
+                   'epochs=3', 'batch_size=16', 'skip_missing=True', data_folder=data))
     folder, = experiments(data)
     before = tree(folder, '*.h5')
     succeeded(warm(*PLAN[:3], 'folds=1', 'methods=TIMBRE', 'n_shots=2', 'epochs=3', 'num_experiment_runs=2', data_folder=data))
@@ -149,7 +149,8 @@ def test_a_lost_table_of_results_comes_back_without_training(whole, tmp_path):
 
 def test_two_at_the_same_time_share_the_work(whole, tones, tmp_path):
     data = fresh(tones, tmp_path / 'data')
-    with Started(*PLAN, 'num_experiment_runs=2', data_folder=data) as one, Started(*PLAN, 'num_experiment_runs=2', data_folder=data) as two:
+    command = (*PLAN, 'num_experiment_runs=2')
+    with Started(*command, data_folder=data) as one, Started(*command, data_folder=data) as two:
         assert [script.wait(240) for script in (one, two)] == [0, 0], one.text() + two.text()
     assert table(data) == table(whole[0]) and decisions(data) == decisions(whole[0])  # which sees to it that nothing was done twice
 
@@ -181,7 +182,8 @@ def test_a_full_disk_ends_a_plan_with_its_state(tones, tmp_path, monkeypatch):
 
 def test_runs_after_a_failed_one_of_the_same_experiment_are_not_tried(tones, tmp_path):
     data = fresh(tones, tmp_path / 'data')
-    done = warm(*PLAN[:3], 'folds=0', 'methods=TIMBRE', 'n_shots=1', 'num_experiment_runs=3', 'epochs=3', 'learning_rate=1e38', data_folder=data)
+    done = warm(*PLAN[:3], 'folds=0', 'methods=TIMBRE', 'n_shots=1', 'num_experiment_runs=3', 'epochs=3', 'learning_rate=1e38',
+                data_folder=data)
     assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith('3 of 3 runs failed')
     messages = [row[6] for row in rows(data / 'experiments/reproduce_demo.tsv')[1:]]
     assert 'learning_rate' in messages[0] and messages[1:] == ['an earlier run of the same experiment failed'] * 2
@@ -191,7 +193,8 @@ def test_a_dry_run_writes_nothing(tones, tmp_path):
     shutil.copytree(tones / 'index', tmp_path / 'index')
     done = run_script(*PLAN, 'num_experiment_runs=2', '--dry-run', data_folder=tmp_path, without_tensorflow=True)
     lines = [line for line in succeeded(done).splitlines() if line.startswith('tones fold')]
-    assert len(lines) == RUNS and lines[0] == 'tones fold 0, n = 1, knn_mfcc, run 1: to do: 1 run(s) of which nothing like it was measured'
+    assert len(lines) == RUNS
+    assert lines[0] == 'tones fold 0, n = 1, knn_mfcc, run 1: to do: 1 run(s) of which nothing like it was measured'
     assert [path.name for path in tmp_path.iterdir()] == ['index']
 
 
@@ -213,7 +216,8 @@ def test_a_failed_run_is_recorded_and_the_others_go_on(tones, tmp_path):
 
 def test_a_plan_of_which_everything_fails(tones, tmp_path):
     data = fresh(tones, tmp_path / 'data')
-    done = warm(*PLAN[:3], 'folds=0', 'methods=TIMBRE', 'n_shots=1', 'num_experiment_runs=1', 'learning_rate=1e38', data_folder=data)
+    done = warm(*PLAN[:3], 'folds=0', 'methods=TIMBRE', 'n_shots=1', 'num_experiment_runs=1', 'learning_rate=1e38',
+                data_folder=data)
     assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith('1 of 1 runs failed') and 'Traceback' not in done.stderr
 
 
@@ -225,13 +229,15 @@ def test_methods_without_checkpoint_are_named(tones, tmp_path):
     assert re.search(r'transfer: left out, no VGGish checkpoint\. .*download\.py vggish', output)
     assert re.search(r'\| transfer +\| needs the VGGish checkpoint +\|', output)
     assert 'needs the VGGish checkpoint' in (data / 'experiments/report_demo/report.md').read_text()
-    assert rows(data / 'experiments/reproduce_demo.tsv')[-1] == ['transfer', 'tones', '', '', '', 'left out', 'needs the VGGish checkpoint']
+    last = ['transfer', 'tones', '', '', '', 'left out', 'needs the VGGish checkpoint']
+    assert rows(data / 'experiments/reproduce_demo.tsv')[-1] == last
 
 
 def test_report_of_a_plan(whole, tmp_path):
     data, output = tmp_path / 'data', whole[1]
     shutil.copytree(whole[0], data)
-    done = run_script('report.py', 'demo', 'datasets=tones', *PLAN[3:], 'num_experiment_runs=2', data_folder=data, without_tensorflow=True)
+    done = run_script('report.py', 'demo', 'datasets=tones', *PLAN[3:], 'num_experiment_runs=2', data_folder=data,
+                      without_tensorflow=True)
     ours, theirs = ([line for line in text.splitlines() if line.startswith('|')] for text in (succeeded(done), output))
     assert ours == theirs
     one = succeeded(warm('report.py', 'demo', 'datasets=tones', *PLAN[3:], 'num_experiment_runs=1', data_folder=data))
@@ -266,8 +272,8 @@ def cluster(tmp_path):
 
     def start(*arguments, data):
         log = open(tmp_path / f'{len(started)}.log', 'w')
-        process = subprocess.Popen([sys.executable, '-m', 'dask', *map(str, arguments)], env=environment(data, PYTHONWARNINGS='ignore'),
-                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
+        process = subprocess.Popen([sys.executable, '-m', 'dask', *map(str, arguments)],
+                                   env=environment(data, PYTHONWARNINGS='ignore'), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
         started.append(process)
         return process
 

@@ -592,8 +592,8 @@ def test_demo_with_a_broken_file(tmp_path):
     (audio / 'low/low_2.wav').write_text('this is no sound')
     data = tmp_path / 'data'
     succeeded(warm('index_folder.py', audio, 'mine', data_folder=data))
-    done = run_script('reproduce.py', 'demo', 'datasets=mine', 'n_shots=1,2', 'methods=knn_mfcc,TIMBRE,proto', 'num_experiment_runs=2',
-                      'epochs=3', 'filters=4', 'max_accuracy=0', data_folder=data)
+    done = run_script('reproduce.py', 'demo', 'datasets=mine', 'n_shots=1,2', 'methods=knn_mfcc,TIMBRE,proto',
+                      'num_experiment_runs=2', 'epochs=3', 'filters=4', 'max_accuracy=0', data_folder=data)
     assert done.returncode == 1 and 'Traceback' not in done.stderr, done.stdout + done.stderr
     assert done.stderr.splitlines()[-1].startswith('0 of 12 runs failed, 1 sound files were refused, see above')
     assert re.search(r'id \d+: \S*low/low_2.wav: not readable as audio', done.stdout)
