@@ -273,7 +273,8 @@ def cluster(tmp_path):
     def start(*arguments, data):
         log = open(tmp_path / f'{len(started)}.log', 'w')
         process = subprocess.Popen([sys.executable, '-m', 'dask', *map(str, arguments)],
-                                   env=environment(data, PYTHONWARNINGS='ignore'), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
+                                   env=environment(data, PYTHONWARNINGS='ignore'), stdin=subprocess.DEVNULL, stdout=log,
+                                   stderr=log, cwd=tmp_path, start_new_session=True)
         started.append(process)
         return process
 
