@@ -74,7 +74,7 @@ class Columns:
         return replace(self, shared=function(self.shared), left=ends[0], right=ends[1])
 
     def convolve(self, kernel, bias, padding, activation):
-        """After a convolution with kernel (height, width, C, filters), bias (filters,) and an activation.
+        """After a convolution with kernel (height, width, C, filters), bias (filters,) or None, and an activation.
 
         The shared columns are convolved with gaps of the stride. With zero padding, `before` more columns at the left and
         `after` more at the right see zeros; all that are no longer shared come from patches that are a few columns wide.
@@ -88,7 +88,7 @@ class Columns:
 
         def convolved(x, before=0, after=0, stride=1):
             y = tf.nn.conv2d(x, kernel, 1, [[0, 0], [before, after], [low, high], [0, 0]], dilations=(stride, 1))
-            return activation(tf.nn.bias_add(y, bias))
+            return activation(y if bias is None else tf.nn.bias_add(y, bias))
 
         shared = convolved(self.shared, stride=self.stride)
         left = convolved(self.columns(0, l + height - 1), before=before) if l + before else None
@@ -149,7 +149,7 @@ def pooling(layer, x):
 
 
 def strongest_match(layer, x):
-    match = x.convolve(tf.convert_to_tensor(layer.kernel), tf.zeros(layer.filters), 'valid', tf.identity)
+    match = x.convolve(tf.convert_to_tensor(layer.kernel), None, 'valid', tf.identity)
     if any(match.own):
         raise NoSlidingForm(f'its layer {layer.name} comes after zero padding')
     strongest = sliding_maximum(tf.reduce_max(match.shared, axis=2), match.number, match.stride)
