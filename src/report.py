@@ -26,19 +26,26 @@ def main():
     options = [argument for argument in arguments if argument.partition('=')[0] in OPTIONS]
     others = [argument for argument in arguments if argument not in options]
     paths = {key: Path(name).expanduser() for key, name in parse_overrides(options, OPTIONS).items()}
-    rows, name, missing = select(read_results(paths.get('results')), plan, others)
+    rows, name, missing = select(plan, others, paths.get('results'))
     folder = reports.write(rows, name, missing)
     if 'readme' in paths:
         reports.update_readme(paths['readme'], rows, folder)
 
 
-def select(rows, plan, arguments):
-    """The rows that are asked for, the report's name, and (data set, method, reason) of what the plan must leave out."""
+def select(plan, arguments, results):
+    """The rows that are asked for, the report's name, and (data set, method, reason) of what the plan must leave out.
+
+    Args:
+        plan: name, or None.
+        arguments: key=value, for the plan, or dataset=.
+        results: path of the table of results, None: that of DATA_FOLDER.
+    """
     if plan:
         config = configure('config_reproduce', plan, arguments, plans.method_keys())
         opened = plans.Plan({**config, 'dry_run': True})  # nothing is made here
-        return plans.rows_of(opened.jobs(), rows), plan, opened.missing
+        return plans.rows_of(opened.jobs(), read_results(results)), plan, opened.missing
     dataset = parse_overrides(arguments, ('dataset', *OPTIONS)).get('dataset')
+    rows = read_results(results)
     if dataset is None:
         return rows, 'all', ()
     if dataset not in set(rows['dataset']):

@@ -71,8 +71,6 @@ def experiment(trained, tmp_path):
     ('reproduce.py', ['demo', 'datasets=tones', 'folds=7'], ['folds=[7]', 'tones has 0, 1, 2']),
     ('reproduce.py', ['demo', 'datasets=tones', 'fold=1'], ["'fold=1'", 'folds']),
     ('reproduce.py', ['demo', 'datasets=tones', 'methods=knn_mfcc', 'epochs=3'], ['epochs', 'no method of the plan']),
-    ('reproduce.py', ['demo', 'datasets=tones', 'scheduler=tcp://127.0.0.1:9', 'methods=TIMBRE'],
-     ['no Dask scheduler', 'dask worker']),
     ('sl_train.py', ['spec', 'foo=3'], ["'foo=3'", 'learning_rate', 'n_shot']),
     ('sl_train.py', ['spec', 'n_shot'], ["'n_shot'", 'key=value']),
     ('sl_train.py', ['spec', '=3'], ["'=3'", 'key=value']),

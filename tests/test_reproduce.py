@@ -360,6 +360,14 @@ def test_a_scheduler_that_dies(tones, tmp_path, cluster):
     assert len(rows(data / 'experiments/reproduce_demo.tsv')) == RUNS + 1
 
 
+def test_no_scheduler(tmp_path, monkeypatch):
+    import cluster as module
+    monkeypatch.setattr(module, 'PATIENCE', 1)
+    with pytest.raises(module.UserError, match='no Dask scheduler answers at tcp://127.0.0.1:9 .*dask scheduler.*dask worker'), \
+            module.connect('tcp://127.0.0.1:9'):
+        pass
+
+
 def test_a_scheduler_without_workers(tones, tmp_path, cluster, monkeypatch):
     address, _ = cluster(tmp_path, workers=0)
     import cluster as module

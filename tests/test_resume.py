@@ -106,7 +106,8 @@ def test_a_killed_worker_is_an_error(unprocessed):
         script.wait_until(lambda: len(finished(unprocessed / MANY)) >= 5)
         os.kill(workers(script)[0], signal.SIGKILL)
         assert script.wait() == 1
-        assert re.match('error: a process was killed.* smaller num_processing_units', script.text().splitlines()[-1])
+        # joblib's resource tracker may have a word to say after that
+        assert re.search('^error: a process was killed.* smaller num_processing_units', script.text(), re.MULTILINE)
         assert 'Traceback' not in script.text()
 
 
