@@ -77,6 +77,14 @@ class Task:
         return mean_and_std(self.representation, ids if config['normalize'] == 'chosen' else self.train, config)
 
 
+def task_key(config):
+    """What Task.load asks of a configuration, for any n_shot: equal for experiments on the same data (tuple; dict() of it is
+    a configuration to load)."""
+    names = ('dataset', 'fold', 'seed', 'audio_representation_folder', 'gt_train', 'gt_val', 'gt_test', 'num_classes_dataset',
+             'skip_missing', 'checkpoint')
+    return *((name, config[name]) for name in names if name in config), ('n_shot', ALL)
+
+
 def draw_clips(labels, classes, config, run):
     """The training clips of one run: n_shot per class, without replacement (list of ids, class by class).
 

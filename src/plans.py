@@ -1,5 +1,4 @@
 """Plans of many experiments: the runs that they consist of, which of these are done, what the others will take."""
-import functools
 import math
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import checkpoint
 import config_file
 import representations
 from experiment import ALL, RESULT_COLUMNS, configure, data_name, experiments_folder, read_results, recipe, results_path
-from fewshot import Task
+from fewshot import Task, task_key
 from shared import UserError, data_folder, ground_truth_path, index_folder, listing, read_classes, read_ground_truth
 from tables import position
 
@@ -88,8 +87,7 @@ class Plan:
         if useless:
             raise UserError(f'{listing(useless)}: no method of the plan has such a key')
         self.folds = {dataset: self._folds_of(dataset) for dataset in config['datasets']}
-        nowhere = [fold for fold in config['folds'] if not any(fold in there for there in self.folds.values())] \
-            if config['folds'] != ALL else []
+        nowhere = [fold for fold in self._asked_folds() if not any(fold in there for there in self.folds.values())]
         if nowhere:
             raise UserError(f'folds={config["folds"]}: no data set has fold {listing(nowhere)}')
         self.missing = [(dataset, method, NEEDS_CHECKPOINT) for dataset in config['datasets']
@@ -104,14 +102,17 @@ class Plan:
         path = self.settings.get('checkpoint', entry_of(method)['checkpoint'])
         return path is None or checkpoint.files_of(checkpoint.place(path))
 
+    def _asked_folds(self):
+        return [] if self.config['folds'] == ALL else self.config['folds']
+
     def _folds_of(self, dataset):
         read_classes(dataset)  # says what to do where there is no index
         names = (path.name for path in index_folder(dataset).glob(f'gt_{dataset}_fold*_test.tsv'))
         there = sorted(int(name[len(f'gt_{dataset}_fold'):-len('_test.tsv')]) for name in names)
-        folds = there if self.config['folds'] == ALL else [fold for fold in there if fold in self.config['folds']]
+        folds = [fold for fold in there if fold in (self._asked_folds() or there)]
         if not folds:
             raise UserError(f'folds={self.config["folds"]}: {dataset} has {listing(there) or "none"}')
-        absent = [fold for fold in self.config['folds'] if fold not in there] if self.config['folds'] != ALL else []
+        absent = [fold for fold in self._asked_folds() if fold not in there]
         self.notes += [f'{dataset} has no fold {listing(absent)}'] if absent else []
         return folds
 
@@ -161,7 +162,7 @@ class Plan:
 
     def _job(self, method, dataset, fold, n_shot, run):
         config = self.configure(method, dataset, fold, n_shot, run + 1)
-        per_class, test_clips, identity = self._data({**config, 'n_shot': ALL})
+        per_class, test_clips, identity = self._data(config)
         if n_shot != ALL and n_shot > min(per_class):
             note = f'{dataset}, n = {n_shot}: left out where the smallest class has fewer training clips ({min(per_class)})'
             self.notes += [note] if note not in self.notes else []
@@ -172,11 +173,10 @@ class Plan:
 
     def _data(self, config):
         """Training clips of each class (list), number of test clips, and Task.identity; None before there is a representation."""
-        names = ('audio_representation_folder', 'gt_train', 'gt_val', 'gt_test', 'skip_missing')
-        key = tuple(str(config.get(name)) for name in names)
+        key = task_key(config)
         if key not in self._known:
             try:
-                task = Task.load(config)
+                task = Task.load(dict(key))
                 train, test, identity = task.train, task.test, task.identity
             except UserError:
                 if not self.config.get('dry_run'):
@@ -207,8 +207,7 @@ def results():
 
 def identities(rows):
     """The identity of each row of results.tsv, as in Job (list of tuples)."""
-    return [(dataset, int(fold), str(n_shot), int(seed), int(run), name, data)
-            for dataset, fold, n_shot, seed, run, name, data in rows[IDENTITY].itertuples(index=False)]
+    return list(rows[IDENTITY].itertuples(index=False, name=None))
 
 
 def rows_of(jobs, rows):
@@ -227,13 +226,12 @@ class Costs:
     """What runs took so far, to tell what others will take."""
 
     def __init__(self, rows):
-        self._rows = rows.assign(train_clips=[self._train_clips(*row) for row in
-                                              rows[['dataset', 'fold', 'n_shot']].itertuples(index=False)])
-        self._rows = self._rows.dropna(subset='train_clips')
+        draws = list(rows[['dataset', 'fold', 'n_shot']].itertuples(index=False, name=None))
+        clips = {draw: self._train_clips(*draw) for draw in set(draws)}
+        self._rows = rows.assign(train_clips=[clips[draw] for draw in draws]).dropna(subset='train_clips')
         self._bytes, self._nearest, self._seconds = {}, {}, {}
 
     @staticmethod
-    @functools.cache
     def _train_clips(dataset, fold, n_shot):
         try:
             classes = len(read_classes(dataset))

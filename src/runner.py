@@ -1,7 +1,6 @@
 """Carrying out the runs of a plan: one after the other in this process, or on the workers of a Dask cluster."""
 import contextlib
 import functools
-import json
 import time
 import traceback
 from collections import Counter
@@ -11,15 +10,14 @@ import pandas as pd
 from tqdm import tqdm
 
 import cluster
+import embeddings
+import nearest
 import plans
 from evaluation import write_table
-from experiment import ALL, experiments_folder
-from fewshot import Task
+from experiment import experiments_folder
+from fewshot import Task, task_key
 from shared import NO_PLACE, PROGRESS, UserError, data_folder, locked, make_folder
 
-# what fewshot.Task.load asks of a configuration
-TASK_KEYS = ('dataset', 'fold', 'seed', 'audio_representation_folder', 'gt_train', 'gt_val', 'gt_test', 'num_classes_dataset',
-             'skip_missing', 'checkpoint')
 BAR = '{desc}: {n_fmt} of {total_fmt} runs |{bar}| {elapsed} elapsed{postfix}'
 
 
@@ -157,33 +155,29 @@ def start_tensorflow():
 
 def load_task(config):
     """The Task of a configuration; the last few are kept, because many experiments are on the same data."""
-    named = {key: config[key] for key in TASK_KEYS if key in config}
     files = [f'{config["audio_representation_folder"]}/index.tsv', *(config.get(f'gt_{part}') for part in ('train', 'val', 'test'))]
     times = [(data_folder() / file).stat().st_mtime_ns for file in files if file and (data_folder() / file).exists()]
-    return _load_task(json.dumps({**named, 'n_shot': ALL}), tuple(times))
+    return _load_task(task_key(config), tuple(times))
 
 
 @functools.lru_cache(maxsize=4)
-def _load_task(config, _):
-    return Task.load(json.loads(config))
+def _load_task(key, _):
+    return Task.load(dict(key))
 
 
 def run_experiment(config):
     """Bring an experiment to as many runs as its configuration wants, each with its result."""
     task = load_task(config)
     if config['script'] == 'knn_mfcc':
-        import nearest
         nearest.run_baseline('knn_mfcc', config, task, nearest.stored_vectors(task), again=False)
-        return
-    start_tensorflow()
-    if config['script'] == 'knn_audioset':
-        import embeddings
-        import nearest
+    elif config['script'] == 'knn_audioset':
         features = embeddings.embeddings_of([*task.train, *task.test], task.representation, config)
         nearest.run_baseline('knn_audioset', config, task, features, again=False)
-    elif config['script'] in ('proto', 'transfer_proto'):
-        import prototypical
-        prototypical.train_and_evaluate(config, task, again=False)
     else:
+        start_tensorflow()
+        import prototypical
         import supervised
-        supervised.train(config, task, again=False, score=True)
+        if config['script'] in prototypical.MODELS:
+            prototypical.train_and_evaluate(config, task, again=False)
+        else:
+            supervised.train(config, task, again=False, score=True)

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import functools
+import hashlib
 import json
 import os
 import re
@@ -98,6 +99,13 @@ def locked(path):
     with open(path, 'w') as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def content_digest(path):
+    """What identifies the content of a file, whatever its name and its times: size in bytes and 128 bits of BLAKE2b (str)."""
+    with open(path, 'rb') as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        return f'{file.tell()}-{digest}'
 
 
 def write_text(path, text):
