@@ -1,5 +1,6 @@
-"""TensorFlow and Keras, started without their greetings. Whoever needs them imports them from here."""
+"""TensorFlow and Keras, with start-up logs suppressed. All other modules import them from here."""
 import contextlib
+import functools
 import os
 import sys
 import tempfile
@@ -7,7 +8,7 @@ import tempfile
 
 @contextlib.contextmanager
 def quiet():
-    """Hold back what native code writes to stderr in the block; shown after all when the block fails."""
+    """Suppress what native code writes to stderr in the block; print it if the block fails."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -24,7 +25,7 @@ def quiet():
 
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # errors are still shown
-with quiet():  # four lines about instructions and drivers come before any setting can turn them off
+with quiet():  # no setting turns off the lines about instructions and drivers
     import keras
     import tensorflow as tf
     tf.config.list_physical_devices()
@@ -33,7 +34,7 @@ __all__ = ['keras', 'tf', 'set_up_device']
 
 
 def set_up_device():
-    """Let GPU memory grow as needed, make every operation repeatable, and say which device is used."""
+    """Let GPU memory grow as needed, make every operation repeatable, and print which device is used."""
     gpus = tf.config.list_physical_devices('GPU')
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)

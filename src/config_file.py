@@ -1,8 +1,8 @@
-"""All that can be configured: one dictionary per experiment. Copy an entry, rename it, edit it; nothing here computes.
+"""All options: one dictionary per experiment. Copy an entry, rename it, edit it. Nothing is computed here.
 
 Every key can also be set for one run on the command line: `python sl_train.py spec dataset=us8k fold=3 n_shot=5`.
-**NAME puts in what several entries have in common; a key that follows it wins.
-{dataset} and {fold} in paths stand for the values of those keys; paths are relative to DATA_FOLDER, or absolute.
+**NAME inserts the keys that several entries share; a key that follows it overrides them.
+{dataset} and {fold} in paths stand for the values of those keys. Paths are relative to DATA_FOLDER, or absolute.
 """
 DATA_FOLDER = None                                    # where everything is written; None: data/ of this repository. The
                                                       # environment variable DATA_FOLDER wins over this
@@ -185,7 +185,8 @@ config_transfer = {
         'param_train_sampling': 1,                    # random: examples per clip and epoch; overlap_sampling: hop; examples
 
         # learning
-        'checkpoint': VGGISH_CHECKPOINT,              # what VGGish starts from; None: random weights
+        'network': 'vggish',                          # pretrained network: see pretrained.py
+        'checkpoint': VGGISH_CHECKPOINT,              # its weights; None: random weights
         'epochs': 200,                                # the first one trains nothing
         'batch_size': 128,                            # examples per update
         'learning_rate': 0.1,
@@ -195,7 +196,7 @@ config_transfer = {
 
         # experiment
         **RUNS_OF_NETWORKS,
-        'keep_weights': True,                         # 289 MB per run, which transfer_evaluate.py needs. False: evaluate right
+        'save_weights': True,                         # 289 MB per run, which transfer_evaluate.py needs. False: evaluate right
                                                       # after training, keep the last layer and the results
 
         # evaluation
@@ -217,13 +218,14 @@ config_transfer_proto = {
         'param_train_sampling': 1,                    # overlap_sampling: hop; examples. random: examples per clip, drawn once
 
         # learning
-        'checkpoint': VGGISH_CHECKPOINT,              # what VGGish starts from; None: random weights
+        'network': 'vggish',                          # pretrained network: see pretrained.py
+        'checkpoint': VGGISH_CHECKPOINT,              # its weights; None: random weights
         **EPISODES,
         'optimizer': 'many_lr_audioset',              # 'many_lr_audioset' or 'SGD_clip', as in config_transfer
 
         # experiment
         **RUNS_OF_NETWORKS,
-        'keep_weights': False,                        # True: 289 MB per run. The results do not need them
+        'save_weights': False,                        # True: 289 MB per run. The results do not need them
 
         # evaluation
         'test_batch_size': 64,                        # examples
@@ -241,7 +243,8 @@ config_knn_audioset = {
         'audio_representation_folder': 'audio_representation/{dataset}__audioset/',
 
         # features
-        'checkpoint': VGGISH_CHECKPOINT,              # weights of VGGish
+        'network': 'vggish',                          # pretrained network: see pretrained.py
+        'checkpoint': VGGISH_CHECKPOINT,              # its weights
         'test_batch_size': 64,                        # examples that are embedded at once
 
         # classifier
@@ -294,7 +297,7 @@ config_methods = {                                    # name in plans: dictionar
     'proto': ('config_proto', 'spec', {}),
     'log-learn proto': ('config_proto', 'spec', {'model_number': 12, 'pre_processing': None}),
     'knn_audioset': ('config_knn_audioset', 'audioset', {}),
-    'transfer': ('config_transfer', 'audioset', {'keep_weights': False}),
+    'transfer': ('config_transfer', 'audioset', {'save_weights': False}),
     'transfer proto': ('config_transfer_proto', 'audioset', {}),
 }
 

@@ -1,59 +1,59 @@
-"""VGGish embeddings of clips, computed once per checkpoint and kept on disk."""
+"""Embeddings of clips by a pretrained network, computed once per weights file and stored on disk."""
 import hashlib
 import json
 
 import numpy as np
 from tqdm import tqdm
 
-import vggish_params
-from patches import ahead, patch_batches
-from representations import is_up_to_date, keep_array, parameters
+import pretrained
+from patches import patch_batches, prefetch
+from representation import is_up_to_date, parameters, save_array
 from shared import PROGRESS, UserError, data_folder, locked, write_json
 
 
 def embeddings_of(keys, representation, config):
-    """Embeddings of clips: dictionary id -> (examples, 128) float32. What is not on disk yet is computed first.
+    """Embeddings of clips: dictionary id -> (examples, D) float32. Those that are not on disk are computed first.
 
     Args:
         keys: ids.
-        representation: patches.Representation of type audioset.
-        config: from checkpoint.configuration, with a checkpoint; test_batch_size is how many examples are embedded at once.
+        representation: representation.Representation with the network's examples.
+        config: from pretrained.complete, with a checkpoint; test_batch_size examples are embedded at once.
     """
-    # examples that were made in another way have the times of the same sound files, and need a folder of their own
-    about = {'checkpoint_sha256': config['checkpoint_sha256'], **parameters(representation.settings)}
+    # the folder's name depends on all that the embeddings depend on, because arrays only carry the time of their sound file
+    about = {'weights_sha256': config['weights_sha256'], **parameters(representation.settings)}
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-    folder = representation.folder.with_name(f'{representation.folder.name}__vggish_{digest}')
+    folder = representation.folder.with_name(f'{representation.folder.name}__{config["network"]}_{digest}')
     sources = {key: data_folder() / representation.paths[key] for key in keys}
-    # named by the sound: ids may mean other sounds once the index was made again
+    # named by the sound file: the same id may mean another sound after the index was made again
     targets = {key: folder / f'{representation.audio[key]}.npy' for key in keys}
     with locked(folder.with_name(f'.lock_{folder.name}')):
         pending = [key for key in keys if not is_up_to_date(sources[key], targets[key])]
         if pending:
             write_json(folder / 'config.json', about)
-            embed_and_keep(pending, representation, config, sources, targets)
+            embed_and_store(pending, representation, config, sources, targets)
     return {key: np.load(targets[key]) for key in keys}
 
 
-def embed_and_keep(keys, representation, config, sources, targets):
+def embed_and_store(keys, representation, config, sources, targets):
     """Compute and store the embeddings of clips."""
-    import models_transfer  # here, because TensorFlow takes seconds to start, and mostly all embeddings are there
+    import models_transfer  # imported here, because TensorFlow takes seconds to start and is rarely needed
     from backend import set_up_device
-    from training import make_scorer
+    from scoring import make_scorer
     set_up_device()
     embed = make_scorer(models_transfer.build(config))
-    modified = {key: sources[key].stat().st_mtime_ns for key in keys if sources[key].exists()}  # before they are read
+    modified = {key: sources[key].stat().st_mtime_ns for key in keys if sources[key].exists()}  # before reading
     for key, rows in tqdm(embed_clips(embed, keys, representation, config), desc='embeddings', total=len(keys), unit='clip',
                           **PROGRESS):
         if not np.isfinite(rows).all():
             raise UserError(f'the embeddings of id {key} are not finite: {sources[key]} or the checkpoint is damaged. Delete that '
                             f'file and {representation.remedy.replace(" first", " again")}')
-        keep_array(targets[key], rows, modified[key])
+        save_array(targets[key], rows, modified[key])
 
 
 def embed_clips(embed, keys, representation, config):
-    """Yield (id, (examples, 128)) clip by clip; batches span clips, memory holds one batch and one clip."""
-    rows, owners = np.empty((0, vggish_params.EMBEDDING_SIZE), np.float32), np.empty(0, int)
-    for frames, starts, clip in ahead(patch_batches(representation, keys, config, 1, config['test_batch_size'])):
+    """Yield (id, (examples, D)) clip by clip. Batches span clips; memory holds one batch and one clip."""
+    rows, owners = np.empty((0, pretrained.of(config).embedding_size), np.float32), np.empty(0, int)
+    for frames, starts, clip in prefetch(patch_batches(representation, keys, config, 1, config['test_batch_size'])):
         rows, owners = np.concatenate([rows, embed(frames, starts).numpy()]), np.concatenate([owners, clip])
         whole = owners < owners[-1]  # the last clip may go on in the next batch
         for number in np.unique(owners[whole]):

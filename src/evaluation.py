@@ -1,14 +1,11 @@
-"""From scores to clip decisions, accuracy, intervals and confusion, and the files that keep them."""
-import time
-
+"""From scores to clip decisions and metrics of one model, and the files that hold them."""
 import numpy as np
 import pandas as pd
 from scipy import stats
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 import figures
-from experiment import data_name, recipe, record
-from shared import UserError, atomic, listing, write_json, write_text
+from shared import UserError, atomic, listing, write_table, write_text
 
 
 class MeanPerClip:
@@ -37,10 +34,10 @@ class MeanPerClip:
 
 
 def check_finite(means, keys, part, config, representation):
-    """Raise UserError, with the ids among `keys`, when the patch scores of clips are not finite.
+    """Raise UserError that names the clips whose patch scores are not finite.
 
     Args:
-        means: MeanPerClip of the clips `keys`.
+        means: MeanPerClip of the clips with the ids `keys`.
         part: 'training', 'val' or 'test', for the message.
     """
     if means.not_finite().any():
@@ -74,8 +71,8 @@ def describe(values):
     return f'{mean:.3f} +- {std:.3f} ({more})'
 
 
-def keep_model_result(folder, keys, audio, truth, scores, classes):
-    """Write what is known about one model's decisions into its folder and return its accuracy.
+def write_decisions(folder, keys, audio, truth, scores, classes):
+    """Write one model's decisions on the test set into its folder; returns its accuracy.
 
     Writes test.result, test_predictions.tsv, confusion_matrix.tsv / .png and class_report.tsv.
 
@@ -100,58 +97,15 @@ def keep_model_result(folder, keys, audio, truth, scores, classes):
     write_table(report, folder / 'class_report.tsv')
     correct, clips = int((truth == predicted).sum()), len(truth)
     low, high = accuracy_interval(correct, clips)
-    with atomic(folder / 'confusion_matrix.png') as temporary:
-        figures.confusion(matrix, classes, f'accuracy {correct / clips:.3f}, {clips} clips', temporary)
     write_text(folder / 'test.result', f'Accuracy: {correct / clips}\nCorrect: {correct} of {clips} clips\n'
                                        f'95 % interval: {low:.4f} to {high:.4f}\n')
+    with atomic(folder / 'confusion_matrix.png') as temporary:
+        figures.confusion(matrix, classes, f'accuracy {correct / clips:.3f}, {clips} clips', temporary)
     return correct / clips
 
 
-def write_table(table, path):
-    """Write a DataFrame as TSV, whole or not at all."""
-    with atomic(path) as temporary:
-        table.to_csv(temporary, sep='\t', index=False, float_format='%.6g')
-
-
-def result_row(folder, run, method, config, accuracy, clips, train_seconds, test_seconds):
-    """One row of results.tsv (dictionary), see experiment.RESULT_COLUMNS; `folder` is the model's."""
-    correct = round(accuracy * clips)
-    low, high = accuracy_interval(correct, clips)
-    return {'date': time.strftime('%Y-%m-%d %H:%M:%S'), 'experiment': folder.parent.name, 'model': folder.name, 'run': run,
-            'method': method,
-            **{key: config[key] for key in ('dataset', 'fold', 'n_shot', 'seed')}, 'accuracy': round(accuracy, 6),
-            'accuracy_low': round(low, 4), 'accuracy_high': round(high, 4), 'correct': correct, 'clips': clips,
-            'train_seconds': round(train_seconds, 2), 'test_seconds': round(test_seconds, 2),
-            'data': data_name(config['data']), 'recipe': recipe(config)}
-
-
-def keep_run_result(experiment, folder, row):
-    """Keep the result of a run that is evaluated right after its training, before it counts as finished.
-
-    Args:
-        experiment: experiment.Experiment.
-        folder: the run's model folder.
-        row: from result_row.
-    """
-    rows, wanted = {r['run']: r for r in (*experiment.results(), row)}, experiment.config['num_experiment_runs']
-    write_json(folder / 'result.json', row)
-    if wanted > 1:
-        print(f'run {row["run"] + 1} of {wanted}: accuracy {row["accuracy"]:.3f}')
-    keep_experiment_result(experiment.folder, list(rows.values()), experiment.config['overrides'], quiet=len(rows) < wanted)
-
-
-def keep_experiment_result(folder, rows, overrides, quiet=False):
-    """Write experiment.result, add `rows` to results.tsv, print the summary unless `quiet`; returns the accuracies (list).
-
-    `overrides` are the keys that were set on the command line, of training and evaluation.
-    """
-    accuracies = [row['accuracy'] for row in rows]
+def write_summary(path, name, accuracies, overrides):
+    """Write experiment.result: the accuracies of an experiment's runs, and the keys that the command line has set."""
     mean, std, low, high = mean_interval(accuracies)
-    write_text(folder / 'experiment.result',
-               f'Experiment: {folder.name}\nAccuracies: {accuracies}\nMax: {max(accuracies)}\nMean: {mean} +- {std}\n'
-               f'95 % interval of the mean: {low} to {high}\nOverrides: {overrides}\n')
-    record(rows)
-    if not quiet:
-        print(f'{rows[0]["method"]}, {rows[0]["dataset"]} fold {rows[0]["fold"]}, n_shot {rows[0]["n_shot"]}: '
-              f'accuracy {describe(accuracies)}')
-    return accuracies
+    write_text(path, f'Experiment: {name}\nAccuracies: {accuracies}\nMax: {max(accuracies)}\nMean: {mean} +- {std}\n'
+                     f'95 % interval of the mean: {low} to {high}\nOverrides: {overrides}\n')

@@ -1,4 +1,4 @@
-"""Which clips a run may learn from: the parts of a data set, the seeded draw of a few clips per class, and episodes."""
+"""Which clips a run may learn from: the split of a data set, the seeded draw of a few clips per class, and episodes."""
 import functools
 import hashlib
 import zlib
@@ -6,14 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment import ALL
-from patches import Representation, mean_and_std
+from configuration import ALL, select
+from patches import mean_and_std
+from representation import SPECTROGRAMS, Representation, parameters
 from shared import UserError, data_folder, read_classes, read_ground_truth, write_text
+
+PARTS = ('train', 'val', 'test')
 
 
 @dataclass(eq=False)
-class Task:
-    """A data set's parts as dictionaries id -> label (None where not asked for), ready to be loaded."""
+class DataSplit:
+    """The training, validation and test set of a fold: dictionaries id -> label, None for sets that were not asked for."""
     representation: Representation
     classes: list
     train: dict | None
@@ -21,68 +24,76 @@ class Task:
     test: dict | None
 
     @classmethod
-    def load(cls, config, wanted=('train', 'val', 'test'), expected=None):
-        """Read and check the `wanted` parts that the configuration names, before any slow work begins.
+    def load(cls, config, kind=SPECTROGRAMS, parts=PARTS, expected=None):
+        """Read and check the sets that the configuration names.
 
-        `expected` are the settings of the representation that a trained model belongs to.
-        Raises UserError: missing or damaged files, clips without representation, clips in two parts, too few clips.
+        Args:
+            config: of an experiment; its keys of role data count, and n_shot, if the training set is read.
+            kind: representation.Kind that the method reads.
+            parts: which sets are needed.
+            expected: parameters of the representation that a trained model belongs to; None while training.
+
+        Raises UserError: missing or damaged files, clips without representation, clips in two sets, too few clips.
         """
-        representation = Representation(config['audio_representation_folder'], config['dataset'], expected)
-        if (representation.settings.get('type') == 'audioset') != ('checkpoint' in config):
-            kind, entry = ('examples for VGGish', 'audioset') if 'checkpoint' in config else ('spectrograms', 'spec')
-            raise UserError(f'{representation.folder} does not hold {kind}: set audio_representation_folder to a folder that does '
-                            f'(python preprocess.py {entry} dataset={config["dataset"]})')
-        parts = {}
-        for part in ('train', 'val', 'test'):
-            path = config.get(f'gt_{part}') if part in wanted else None
+        representation = Representation(config['audio_representation_folder'], config['dataset'], kind, expected)
+        sets = {}
+        for part in PARTS:
+            path = config.get(f'gt_{part}') if part in parts else None
             labels = read_ground_truth(data_folder() / path, config['num_classes_dataset']) if path else None
-            parts[part] = labels and representation.select(labels, path, config['skip_missing'])
-            if parts[part] == {}:
+            sets[part] = labels and representation.select(labels, path, config['skip_missing'])
+            if sets[part] == {}:
                 raise UserError(f'no clip of {path} has a representation in {representation.folder}')
         for a, b in (('train', 'test'), ('train', 'val'), ('val', 'test')):
-            both = sorted(set(parts[a] or ()) & set(parts[b] or ()))
+            both = sorted(set(sets[a] or ()) & set(sets[b] or ()))
             if both:
                 raise UserError(f'id {both[0]} and {len(both) - 1} more are in both {config["gt_" + a]} and '
                                 f'{config["gt_" + b]}: make the index again with the script in aux/')
-        task = cls(representation, read_classes(config['dataset']), **parts)
-        if task.train:
-            draw_clips(task.train, task.classes, config, run=0)  # fails now if a class has too few clips
-        return task
+        split = cls(representation, read_classes(config['dataset']), **sets)
+        if split.train:
+            check_draw(split.train, split.classes, config['n_shot'])
+        return split
 
     @functools.cached_property
     def data(self):
-        """What the parts hold, in short: dictionary part -> digest of the ids, labels, sound files and their times."""
-        parts = {'train': self.train, 'val': self.val, 'test': self.test}
+        """What the sets hold: dictionary part -> hash of the ids, labels, sound files and their times."""
+        sets = {'train': self.train, 'val': self.val, 'test': self.test}
         return {part: hashlib.sha256(''.join(f'{key}\t{self.classes[label]}\t{self.representation.audio[key]}\t'
                                              f'{self.representation.modified(key)}\n'
                                              for key, label in labels.items()).encode()).hexdigest()[:12]
-                for part, labels in parts.items() if labels is not None}
+                for part, labels in sets.items() if labels is not None}
 
     @property
     def identity(self):
-        """What an experiment's configuration must say about its data besides its names: how it was made, and `data`."""
-        return {'audio_rep': self.representation.settings, 'data': self.data}
+        """What an experiment's configuration keeps of its data besides names: parameters of the representation, and `data`."""
+        return {'representation': parameters(self.representation.settings), 'data': self.data}
 
     def draw(self, config, run, folder):
-        """The training clips of a run, as ids and labels (lists); train_ids.tsv in `folder` keeps them with their classes."""
+        """The training clips of a run, as ids and labels (lists); train_ids.tsv in `folder` lists them with their classes."""
         ids = draw_clips(self.train, self.classes, config, run)
         labels = [self.train[key] for key in ids]
         write_text(folder / 'train_ids.tsv', ''.join(f'{key}\t{self.classes[label]}\n' for key, label in zip(ids, labels)))
         return ids, labels
 
     def statistics(self, config, ids):
-        """(mean, std) of the input as the configuration asks: of the whole training part, of the clips `ids`, or two None."""
+        """(mean, std) for `normalize`: of the whole training set, of the clips `ids`, or (None, None)."""
         if config['normalize'] is None:
             return None, None
         return mean_and_std(self.representation, ids if config['normalize'] == 'chosen' else self.train, config)
 
 
-def task_key(config):
-    """What Task.load asks of a configuration, for any n_shot: equal for experiments on the same data (tuple; dict() of it is
-    a configuration to load)."""
-    names = ('dataset', 'fold', 'seed', 'audio_representation_folder', 'gt_train', 'gt_val', 'gt_test', 'num_classes_dataset',
-             'skip_missing', 'checkpoint')
-    return *((name, config[name]) for name in names if name in config), ('n_shot', ALL)
+def split_key(config):
+    """What DataSplit.load reads of a configuration, for any n_shot and seed: equal for experiments on the same data (tuple)."""
+    return tuple(sorted(select(config, 'data').items(), key=str)) + (('n_shot', ALL),)
+
+
+def check_draw(labels, classes, n_shot):
+    """Raise UserError unless every class has n_shot clips (a number or 'all') among `labels` (id -> label)."""
+    counts = np.bincount(list(labels.values()), minlength=len(classes))
+    short = [f'{name} ({count})' for name, count in zip(classes, counts) if count < (1 if n_shot == ALL else n_shot)]
+    if short:
+        raise UserError(f'n_shot={n_shot}, but these classes have fewer training clips: {", ".join(short)}. ' +
+                        (f'Choose n_shot up to {counts.min()}, or n_shot=all' if counts.min() else
+                         'Every class needs a training clip'))
 
 
 def draw_clips(labels, classes, config, run):
@@ -91,18 +102,14 @@ def draw_clips(labels, classes, config, run):
     The draw depends on data set, fold, n_shot, run and seed alone, so that all methods learn from the same clips.
 
     Args:
-        labels: id -> label of the training part.
+        labels: id -> label of the training set.
         classes: class names.
         config: with dataset, fold, n_shot (a number or 'all') and seed.
         run: number of the run, from 0.
     """
+    check_draw(labels, classes, config['n_shot'])
     members = [[key for key, label in labels.items() if label == c] for c in range(len(classes))]
     n_shot = config['n_shot']
-    short = [f'{name} ({len(ids)})' for name, ids in zip(classes, members) if len(ids) < (1 if n_shot == ALL else n_shot)]
-    if short:
-        fewest = min(len(ids) for ids in members)
-        raise UserError(f'n_shot={n_shot}, but these classes have fewer training clips: {", ".join(short)}. ' +
-                        (f'Choose n_shot up to {fewest}, or n_shot=all' if fewest else 'Every class needs a training clip'))
     if n_shot == ALL:
         return [key for ids in members for key in ids]
     rng = np.random.default_rng([config['seed'], zlib.crc32(config['dataset'].encode()), config['fold'], n_shot, run])
@@ -110,7 +117,7 @@ def draw_clips(labels, classes, config, run):
 
 
 def at_most(most, groups, rng):
-    """Positions of `most` (a number or 'all') random members of each group, or all of a smaller one, without replacement.
+    """Positions of `most` (a number or 'all') random members of each group, without replacement; all of a smaller group.
 
     Args:
         groups: (N,) int, the group that each position belongs to.
@@ -124,11 +131,11 @@ def at_most(most, groups, rng):
 
 
 class Episodes:
-    """The support set of a prototypical run, which stays the same, and query sets, drawn anew for every update.
+    """The support set of a prototypical run, drawn once, and its query sets, one for every update.
 
     Source: the study's released experiments; see the README.
 
-    Attributes: support (P,) numbers of the support patches, class by class; updates (in an epoch).
+    Attributes: support (P,), numbers of the support patches, class by class; updates, their number in an epoch.
     """
 
     def __init__(self, clip, labels, config, rng):

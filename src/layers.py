@@ -1,15 +1,35 @@
-"""Keras layers that the study needs and Keras lacks, or does slowly on a CPU. All work in float32, channels last.
+"""Keras layers that the study needs and that Keras lacks or computes slowly on a CPU. All work in float32, channels last.
 
-Batch normalisation here is the one of the study: momentum 0.99, epsilon 0.001, and moving variances from the unbiased
-batch variance, as TensorFlow's fused kernel gives them.
+Batch normalisation is that of the study: momentum 0.99, epsilon 0.001, and moving variances from the unbiased batch variance,
+as TensorFlow's fused kernel computes them.
 """
+import random
+
 from backend import keras, tf
 
 MOMENTUM, EPSILON = 0.99, 0.001
 
 
+class Seeds:
+    """The seeds of a model's initialisers and dropout layers, one after the other, from one seed.
+
+    Without them, Keras draws seeds from Python's global generator, which other threads, e.g. of a Dask worker, use too.
+    """
+
+    def __init__(self, seed):
+        self._random = random.Random(seed)
+
+    def __call__(self):
+        """The next seed (int)."""
+        return self._random.randint(1, 10 ** 9)
+
+    def glorot(self):
+        """A Glorot uniform initialiser with the next seed."""
+        return keras.initializers.GlorotUniform(self())
+
+
 def batch_moments_normalised(x, scale, offset):
-    """Normalise (..., C) over all other axes; returns the result, the batch mean and the unbiased batch variance."""
+    """Normalise (..., C) over all other axes; returns the result, the batch mean and the unbiased batch variance, (C,) each."""
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(x=x, scale=scale, offset=offset, mean=[], variance=[],
                                                         epsilon=EPSILON, is_training=True)
     return y, mean, variance
@@ -18,7 +38,7 @@ def batch_moments_normalised(x, scale, offset):
 class BatchNormalization(keras.layers.Layer):
     """Batch normalisation over the last axis of (N, height, width, C) by TensorFlow's fused kernel.
 
-    Keras's own layer is put together from single operations, which makes a training step of VGG 1.7 times slower on a CPU.
+    Keras's own layer consists of single operations, which make a training step of VGG 1.7 times slower on a CPU.
     """
 
     def build(self, shape):
@@ -56,27 +76,27 @@ class FrameNormalization(BatchNormalization):
         self.add_statistics(shape[1])
 
     def call(self, x, training=False):
-        swap = [0, 3, 2, 1]  # the fused kernel normalises the last axis
+        swap = [0, 3, 2, 1]  # the fused kernel normalises over the last axis
         return tf.transpose(super().call(tf.transpose(x, swap), training=training), swap)
 
 
 class NormalizedConv2D(BatchNormalization):
     """Batch normalisation of a one-channel input and the convolution that follows it, in one layer.
 
-    With x' the normalised input, conv(gamma x' + beta) = conv(x') with the kernel gamma W + beta conv(1) with W, the
-    latter the same for all patches. So the gradients of gamma and beta come with that of the kernel, and the gradient of
-    the convolution's input, the dearest part of a training step for one channel, is never computed: same result up to
-    rounding, VGG's step 1.2 and SB-CNN's 1.6 times faster on 2 CPU cores.
+    For the normalised input x' and the kernel W, conv(gamma x' + beta, W) = conv(x', gamma W) + beta conv(1, W), and the last
+    term is the same for all patches. So the gradients of gamma and beta follow from that of the kernel. The gradient of the
+    convolution's input, the most expensive part of a training step for one channel, is not computed. The result is the same
+    up to rounding; on 2 CPU cores, the training step of VGG is 1.2 and that of SB-CNN 1.6 times faster.
     """
 
-    def __init__(self, filters, size, padding, activation, **kwargs):
+    def __init__(self, filters, size, padding, activation, initializer, **kwargs):
         super().__init__(**kwargs)
-        self.filters, self.size, self.padding = filters, size, padding.upper()
+        self.filters, self.size, self.padding, self.initializer = filters, size, padding.upper(), initializer
         self.activation = keras.activations.get(activation)
 
     def build(self, shape):
         self.add_statistics(1)
-        self.kernel = self.add_weight(shape=(*self.size, 1, self.filters), initializer='glorot_uniform', name='kernel')
+        self.kernel = self.add_weight(shape=(*self.size, 1, self.filters), initializer=self.initializer, name='kernel')
         self.bias = self.add_weight(shape=(self.filters,), initializer='zeros', name='bias')
 
     def call(self, x, training=False):
@@ -94,18 +114,18 @@ class NormalizedConv2D(BatchNormalization):
 class StrongestMatch(keras.layers.Layer):
     """Valid convolution of a one-channel input followed by the maximum over all places: (N, height, width, 1) -> (N, filters).
 
-    Only the window of the maximum has a gradient. In training the convolution therefore just finds the place of each
-    maximum, and its value is computed again from that window alone: same result up to rounding, the training step of
-    TIMBRE 12 times faster on 2 CPU cores than with the gradient of the whole convolution.
+    Only the window of the maximum has a gradient. In training, the convolution only finds the place of each maximum, and the
+    value is computed again from that window. The result is the same up to rounding; on 2 CPU cores, the training step of
+    TIMBRE is 12 times faster than with the gradient of the whole convolution.
     """
 
-    def __init__(self, filters, size, **kwargs):
+    def __init__(self, filters, size, initializer, **kwargs):
         super().__init__(**kwargs)
-        self.filters, self.size = filters, size
+        self.filters, self.size, self.initializer = filters, size, initializer
 
     def build(self, shape):
         self.width = shape[2]
-        self.kernel = self.add_weight(shape=(*self.size, 1, self.filters), initializer='glorot_uniform', name='kernel')
+        self.kernel = self.add_weight(shape=(*self.size, 1, self.filters), initializer=self.initializer, name='kernel')
         self.bias = self.add_weight(shape=(self.filters,), initializer='zeros', name='bias')
 
     def call(self, x, training=False):

@@ -4,31 +4,31 @@ Sources: Snell, Swersky and Zemel, Prototypical networks for few-shot learning (
 1810.10274, section 2) for the network.
 """
 import models_sl
-from backend import keras, tf
+from backend import tf
 from layers import FrameNormalization
 
 EMBEDDING_SIZE = 10  # D, for any number of classes
 
 
-def vgg(x, filters):
+def vgg(x, seeds, filters):
     """The supervised VGG with more filters, and an input that is normalised per time frame."""
-    x = keras.layers.Conv2D(filters, 3, padding='same', activation='elu')(FrameNormalization()(x))
-    return models_sl.vgg_from_first_convolution(x, EMBEDDING_SIZE, filters)
+    x = models_sl.conv2d(filters, 3, 'elu', seeds, padding='same')(FrameNormalization()(x))
+    return models_sl.vgg_from_first_convolution(x, EMBEDDING_SIZE, seeds, filters)
 
 
-# as models_sl.MODELS
+# like models_sl.MODELS
 MODELS = {
-    2: ('proto', False, (32, 32), lambda x, config: vgg(x, config['filters'])),
-    12: ('log-learn proto', True, (32, 32), lambda x, config: vgg(x, config['filters'])),
+    2: ('proto', False, (32, 32), lambda x, config, seeds: vgg(x, seeds, config['filters'])),
+    12: ('log-learn proto', True, (32, 32), lambda x, config, seeds: vgg(x, seeds, config['filters'])),
 }
 
 
-def build(config, bands):
+def build(config, bands, seed=0):
     """The embedding network that `config` names, a Keras model: patches (N, F, M) -> embeddings (N, D).
 
-    Args and errors as models_sl.build; `config` also with filters, the study's being 128.
+    Args and errors as models_sl.build; `config` also has filters (128 in the study).
     """
-    return models_sl.build(config, bands, MODELS)
+    return models_sl.build(config, bands, seed, MODELS)
 
 
 def name(config):

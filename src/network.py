@@ -1,51 +1,51 @@
 """The network of an experiment: built and traced once, with new weights for every run; weights on disk."""
 import functools
 import os
-import random
 import shutil
-from unittest import mock
 
 import h5py
 import numpy as np
 
-from backend import keras
-from experiment import WEIGHTS, Experiment, recipe
+from experiment import Experiment
+from results import config_hash
+from scoring import Forms
 from shared import UserError, atomic, data_folder, make_folder
-from sliding import Forms
 from training import make_episode_step, make_train_step
+
+WEIGHTS = 'model.weights.h5'
 
 
 class Network:
-    """A model that serves all runs of an experiment, and further ones of its kind, because a new one would be traced anew.
+    """A model, reused across the runs of an experiment and across equal experiments, to avoid retracing.
 
-    Attributes: config (of the experiment that it serves now), model (a Keras model), keep_weights (whether the weights of
-    runs go to disk), the compiled functions train_step and episode_step, see training.make_..., and forms, see sliding.Forms;
-    these are made when they are needed.
+    Attributes: config (of the current experiment), model (a Keras model), save_weights (whether the weights of runs are
+    written), the compiled functions train_step and episode_step (see training.make_...), and forms (see scoring.Forms), which
+    are made when they are needed.
     """
     _built = {}
 
     @classmethod
     def of(cls, models, config, bands):
-        """The network for an experiment: the one that served an experiment of the same recipe before, or a new one.
+        """The network for an experiment: that of an earlier experiment with the same configuration hash, or a new one.
 
         Args: as for Network.
         """
-        kind = config['script'], recipe(config), config['num_classes_dataset'], config.get('keep_weights'), bands
+        kind = config_hash(config), config['num_classes_dataset'], config.get('save_weights'), bands
         if kind not in cls._built:
             cls._built[kind] = cls(models, config, bands)
         cls._built[kind].config = config
         return cls._built[kind]
 
     def __init__(self, models, config, bands):
-        """Build it and say what it is; weights to start from that do not fit are refused now.
+        """Build the model and print what it is. Raises UserError if the weights of load_model do not fit.
 
         Args:
-            models: models_sl, models_proto, or an entry of models_transfer.
+            models: a module with build and name, e.g. models_sl.
             config: the experiment's configuration.
             bands: M of the representation.
         """
         self.config, self._build = config, functools.partial(models.build, config, bands)
-        self.model, self.keep_weights = self._build(), config.get('keep_weights', True)
+        self.model, self.save_weights = self._build(), config.get('save_weights', True)
         self._load_weights = find_weights(config.get('load_model'))
         if self._load_weights:
             self._load_weights(self.model)
@@ -64,38 +64,38 @@ class Network:
     def forms(self):
         return Forms(self.model)
 
-    def start_experiment(self, task, again):
-        """Begin the configuration's experiment or continue it; say where, and how much disk it will take.
+    def start_experiment(self, split, again, wait):
+        """Begin or continue the configuration's experiment; print its folder and the disk space it needs.
 
-        Args: task, fewshot.Task; again, see experiment.Experiment.start.
+        Args: split, fewshot.DataSplit; again and wait, see experiment.Experiment.start.
 
-        Returns experiment.Experiment, whose config also tells what the representation was made with.
+        Returns experiment.Experiment, whose config includes split.identity.
         """
-        experiment = Experiment.start(self.config | task.identity, again)
+        experiment = Experiment.start(self.config | split.identity, again, wait)
         print(f'experiment: {experiment.folder}')
         self.announce_disk(self.config['num_experiment_runs'] - len(experiment.models()))
         return experiment
 
-    def begin(self, run):
-        """Give the model the weights that run number `run` begins with, and a dropout of its own."""
+    def start_run(self, run):
+        """Give the model the initial weights and the dropout state of run number `run`."""
         randomise(self.model, self._build, (self.config['seed'] * 100_003 + run) % 2 ** 32)
         if self._load_weights:
             self._load_weights(self.model)
 
     def announce_disk(self, runs):
-        """Say how much disk the weights of `runs` will take, where that is much; refuse to begin without it."""
-        wanted = runs * weights_size(self.model) if self.keep_weights else 0
+        """Print how much disk space the weights of `runs` take, if it is much. Raises UserError if there is less."""
+        wanted = runs * weights_size(self.model) if self.save_weights else 0
         make_folder(data_folder())
         free = shutil.disk_usage(data_folder()).free
         if wanted > 2e8:
             print(f'disk: the weights of {runs} run(s) will take {wanted / 1e9:.1f} GB, {free / 1e9:.1f} GB are free')
         if wanted > free:
             raise UserError(f'the weights of {runs} run(s) need {wanted / 1e9:.2f} GB, {data_folder()} has {free / 1e9:.2f} GB '
-                            f'free: make room, choose another DATA_FOLDER, or set keep_weights=False where the script has it')
+                            f'free: make room, choose another DATA_FOLDER, or set save_weights=False where the script has it')
 
-    def keep(self, folder):
-        """Write the weights into a model folder; of models whose weights are not kept, the last layer alone (head.npz)."""
-        if self.keep_weights:
+    def save(self, folder):
+        """Write the weights into a model folder; with save_weights=False, only the last layer (head.npz)."""
+        if self.save_weights:
             save_weights(self.model, folder / WEIGHTS)
             return
         with atomic(folder / 'head.npz') as temporary:
@@ -103,12 +103,8 @@ class Network:
 
 
 def randomise(model, build, seed):
-    """Give all variables of `model` the values that a new model from build() has for this seed."""
-    keras.utils.set_random_seed(seed)
-    # Keras draws the seeds of its layers from Python's global generator, which other threads, e.g. of a Dask worker, use too
-    with mock.patch.object(keras.src.random.seed_generator, 'python_random', random.Random(seed)):
-        fresh = build().variables
-    for variable, value in zip(model.variables, fresh, strict=True):
+    """Give all variables of `model` the values that a new model from build(seed=seed) has."""
+    for variable, value in zip(model.variables, build(seed=seed).variables, strict=True):
         variable.assign(value)
 
 
@@ -118,9 +114,9 @@ def count_parameters(model):
 
 
 def find_weights(load_model):
-    """A function that loads the weights of a model folder into a model, or None when `load_model` is None.
+    """A function that loads the weights of a model folder into a model; None if `load_model` is None.
 
-    A relative path is looked for under DATA_FOLDER and its experiments/.
+    A relative path is searched for under DATA_FOLDER and its experiments/.
     """
     if load_model is None:
         return None
@@ -135,18 +131,18 @@ def find_weights(load_model):
 def save_weights(model, path):
     """Write the weights of a model, whole or not at all."""
     with atomic(path) as temporary:
-        with open(temporary, 'wb') as file:  # a disk that is full shows now: in HDF5 it would crash the process when it ends
+        with open(temporary, 'wb') as file:  # detect a full disk here: in HDF5 it would crash the process at exit
             os.posix_fallocate(file.fileno(), 0, weights_size(model))
         model.save_weights(temporary)
 
 
 def weights_size(model):
-    """Bytes that save_weights may write; float32, and some for names."""
+    """Upper limit of the bytes that save_weights writes: float32 values and names."""
     return 4 * model.count_params() + 4096 * len(model.variables) + 65536
 
 
 def load_weights(model, path):
-    """Load weights into `model`; a damaged file or one of another architecture is refused."""
+    """Load weights into `model`. Raises UserError for a damaged file or one of another architecture."""
     values = 0
 
     def count(name, item):
@@ -154,14 +150,14 @@ def load_weights(model, path):
         values += item.size if isinstance(item, h5py.Dataset) and 'seed_generator' not in name else 0
 
     try:
-        with h5py.File(path) as file:  # Keras itself is content when every layer finds its values, whatever is left over
+        with h5py.File(path) as file:  # Keras does not check whether values are left over
             file.visititems(count)
         if values != model.count_params():
             raise ValueError(f'it holds {values} values, the model {model.count_params()}')
         states = [v for v in model.variables if not any(v is w for w in model.weights)]  # of dropout's generators
         before = [state.numpy() for state in states]
         model.load_weights(path)
-        for state, value in zip(states, before):  # dropout belongs to the run, not to the weights
+        for state, value in zip(states, before):  # the state of dropout belongs to the run, not to the weights
             state.assign(value)
     except (ValueError, OSError, KeyError) as problem:
         raise UserError(f'{path} does not fit the model: it is damaged, or was trained with another model_number, '

@@ -1,4 +1,4 @@
-"""An experiment with prototypical networks from end to end: train its runs and score each on the test part."""
+"""The prototypical method: train an embedding network on episodes of the chosen clips, score clips by distance to prototypes."""
 import contextlib
 import time
 
@@ -8,82 +8,128 @@ from tqdm import tqdm
 import evaluation
 import figures
 import models_proto
-import models_transfer
 from backend import tf
 from experiment import Log
 from fewshot import Episodes
 from network import Network
-from patches import Clips, ahead, all_patches, patch_batches, sample_patches
+from patches import Clips, all_patches, patch_batches, prefetch, sample_patches
 from shared import PROGRESS, atomic, write_json
-from training import log_learn_values, train_episodic
-
-MODELS = {'proto': models_proto, 'transfer_proto': models_transfer.EMBEDDING}  # by the script whose experiments they are
+from training import check_cost, log_learn_values
 
 
-def train_and_evaluate(config, task, again=True):
-    """All runs of an experiment, or those that it still lacks; returns the experiment's id.
+def train(models, config, split, again=True, wait=True):
+    """Train and evaluate all runs of an experiment, or those that it still lacks; returns the experiment's id.
 
     Args:
-        config: from experiment.configure; with 'script', a key of MODELS.
-        task: fewshot.Task of that configuration, with training and test part.
-        again: whether to train an experiment anew that has all its runs.
+        models: a module like models_proto, with build and name.
+        config: from methods.Method.configure.
+        split: fewshot.DataSplit of that configuration, with training and test set.
+        again, wait: see experiment.Experiment.start.
     """
-    models = MODELS[config['script']]
-    network = Network.of(models, config, task.representation.bands(next(iter(task.train))))
-    with contextlib.closing(network.start_experiment(task, again)) as experiment:
+    network = Network.of(models, config, split.representation.bands(next(iter(split.train))))
+    with contextlib.closing(network.start_experiment(split, again, wait)) as experiment:
         config = experiment.config
         for run, folder in experiment.remaining_runs():
-            network.begin(run)
-            prototypes, about = train_run(network, config, task, run, folder)
+            network.start_run(run)
+            prototypes, about = train_run(network, config, split, run, folder)
             begin = time.perf_counter()
-            accuracy = evaluate(network.forms.patch_by_patch, prototypes, about, config, task, folder)
-            row = evaluation.result_row(folder, run, models.name(config), config, accuracy, len(task.test), about['train_seconds'],
-                                        time.perf_counter() - begin)
-            evaluation.keep_run_result(experiment, folder, row)
+            embeddings, clip, scores = score_test_set(network.forms.patch_by_patch, prototypes, about, config, split)
+            save_latents(folder, 'test_set', embeddings, list(split.test), np.array(list(split.test.values())), clip, split.classes)
+            experiment.save_result(folder, models.name(config), about, scores, split, time.perf_counter() - begin)
+            draw_embeddings(folder, embeddings, clip, scores, prototypes, config, split)
+        experiment.print_summary()
     return experiment.id
 
 
-def train_run(network, config, task, run, folder):
+def train_run(network, config, split, run, folder):
     """Train one run; returns its prototypes (C, D) and the content of model.json.
 
     Writes train_ids.tsv, support.tsv, train_log.tsv, epoch_accuracies.tsv, weights, model.json, prototypes.npz and the
-    latent files of the training clips.
+    embeddings of the training clips into its folder.
     """
-    model, begin = network.model, time.perf_counter()
-    ids, labels = task.draw(config, run, folder)
-    labels, statistics = np.array(labels), task.statistics(config, ids)
-    clips = Clips(task.representation, ids, config, *statistics)
-    rng = np.random.default_rng([config['seed'], run])
+    begin = time.perf_counter()
+    # data: the chosen clips stay on the device; the support set is drawn once
+    ids, labels = split.draw(config, run, folder)
+    labels, statistics = np.array(labels), split.statistics(config, ids)
+    clips, rng = Clips(split.representation, ids, config, *statistics), np.random.default_rng([config['seed'], run])
+    frames = tf.constant(clips.frames)
     starts, clip = sample_patches(clips, config, rng)
-    episodes = Episodes(clip, labels[clip], config, rng)
+    patch_labels, episodes = labels[clip], Episodes(clip, labels[clip], config, rng)
+    support = episodes.support
     Log(folder / 'support.tsv', ['id', 'class', 'first_frame']).add_all(
-        (ids[clip[i]], task.classes[labels[clip[i]]], starts[i] - clips.offsets[clip[i]]) for i in episodes.support)
+        (ids[clip[i]], split.classes[patch_labels[i]], starts[i] - clips.offsets[clip[i]]) for i in support)
+    scored, scored_clip = all_patches(clips, config, config['test_hop'])
+    support_set = tf.constant(starts[support]), tf.constant(patch_labels[support])
+    # network
+    model, step, embed = network.model, network.episode_step, network.forms.patch_by_patch
+    learning_rate, rule = tf.constant(config['learning_rate'], tf.float32), StopRule(config)
     log = Log(folder / 'train_log.tsv', ['update', 'epoch', 'loss', 'mean_distance_protos', 'accuracy', *log_learn_values(model)])
     accuracies = Log(folder / 'epoch_accuracies.tsv', ['epoch', 'accuracy', 'epoch_time'])
-    frames = tf.constant(clips.frames)
-    scored, scored_clip = all_patches(clips, config, config['test_hop'])
-    prototypes = embeddings = None
-
-    def after_epoch(epoch, rows, seconds):
-        nonlocal prototypes, embeddings
-        support = embed_all(network.forms.patch_by_patch, frames, starts[episodes.support], config)
-        prototypes = models_proto.prototypes(support, labels[clip[episodes.support]], len(task.classes))
-        embeddings = embed_all(network.forms.patch_by_patch, frames, scored, config)
-        scores = score(embeddings, scored_clip, prototypes, ids, 'training', config, task)
-        accuracy = float(np.mean(scores.argmax(axis=1) == labels))
-        log.add_all(((epoch - 1) * len(rows) + i, epoch, *map(float, row)) for i, row in enumerate(rows, 1))
-        accuracies.add(epoch, accuracy, seconds)
-        return accuracy
-
-    rule = train_episodic(network.episode_step, frames, starts, labels[clip], episodes, config, after_epoch,
-                          f'run {run + 1} of {config["num_experiment_runs"]}')
-    network.keep(folder)
-    keep_arrays(folder / 'prototypes.npz', prototypes)
-    keep_latents(folder, 'train_set', embeddings, ids, labels, scored_clip, task.classes)
+    # training
+    with tqdm(desc=f'run {run + 1} of {config["num_experiment_runs"]}', unit='update', **PROGRESS) as bar:
+        while not rule.reached:
+            epoch, epoch_begin = rule.epoch + 1, time.perf_counter()
+            rows = train_epoch(step, frames, support_set, starts, patch_labels, episodes, learning_rate, bar)
+            check_cost(rows, epoch, config)
+            seconds = time.perf_counter() - epoch_begin
+            prototypes = models_proto.prototypes(embed_all(embed, frames, starts[support], config), patch_labels[support],
+                                                 len(split.classes))
+            embeddings = embed_all(embed, frames, scored, config)
+            scores = score(embeddings, scored_clip, prototypes, ids, 'training', config, split)
+            accuracy = float(np.mean(scores.argmax(axis=1) == labels))
+            rule.add(accuracy)
+            log.add_all(((epoch - 1) * len(rows) + i, epoch, *map(float, row)) for i, row in enumerate(rows, 1))
+            accuracies.add(epoch, accuracy, seconds)
+            bar.set_postfix_str(f'epoch {epoch}, best accuracy {rule.best:.3f}, not improved {rule.failures} times '
+                                f'(stops above {config["max_accuracy"]})', refresh=False)
+    # files
+    network.save(folder)
+    save_arrays(folder / 'prototypes.npz', prototypes)
+    save_latents(folder, 'train_set', embeddings, ids, labels, scored_clip, split.classes)
     about = {'run': run, 'normalize_mean': statistics[0], 'normalize_std': statistics[1], 'epochs': rule.epoch,
              'updates': rule.epoch * episodes.updates, 'best_accuracy': rule.best, 'train_seconds': time.perf_counter() - begin}
     write_json(folder / 'model.json', about)
     return prototypes, about
+
+
+def train_epoch(step, frames, support_set, starts, labels, episodes, learning_rate, bar):
+    """The updates of one epoch; returns the figures of each update, (updates, 3 or 5), see training.apply_episode.
+
+    Args:
+        step: from training.make_episode_step.
+        frames: (T, M) float32 tensor of all chosen clips.
+        support_set: starts (P,) and labels (P,) of the support patches, tensors.
+        starts, labels: (N,) int64, the training patches.
+        episodes: fewshot.Episodes of those patches.
+        bar: progress bar that counts updates.
+    """
+    figures_of_updates = []
+    for _ in range(episodes.updates):
+        query = episodes.query()
+        figures_of_updates.append(step(frames, *support_set, starts[query], labels[query], learning_rate))
+        bar.update()
+    return tf.stack(figures_of_updates).numpy()  # the only wait for the device in an epoch's updates
+
+
+class StopRule:
+    """The rule of the study that ends the training of a run.
+
+    Training stops when the accuracy after an epoch failed to exceed the best one before for more than max_accuracy times. The
+    failures of the whole run count, consecutive or not. max_epochs (None: any number) stops it earlier.
+
+    Attributes: epoch, best (accuracy), failures, reached.
+    """
+
+    def __init__(self, config):
+        self._max_failures, self._max_epochs = config['max_accuracy'], config['max_epochs']
+        self.epoch, self.best, self.failures, self.reached = 0, -1.0, 0, False
+
+    def add(self, accuracy):
+        """Count an epoch that ended with this accuracy."""
+        self.epoch += 1
+        self.failures += accuracy <= self.best
+        self.best = max(self.best, accuracy)
+        self.reached = self.failures > self._max_failures or self.epoch == self._max_epochs
 
 
 def embed_all(embed, frames, starts, config):
@@ -92,51 +138,50 @@ def embed_all(embed, frames, starts, config):
     return tf.concat([embed(frames, starts[i:i + size]) for i in range(0, len(starts), size)], 0)
 
 
-def score(embeddings, clip, prototypes, keys, part, config, task):
+def score(embeddings, clip, prototypes, keys, part, config, split):
     """Mean log-probabilities (S, C) of clips over their patches.
 
     Args:
         embeddings, clip: (N, D) and the clip numbers (N,) of the patches.
         prototypes: (C, D).
-        keys, part: ids of the S clips, and of which part they are, for messages.
+        keys, part: ids of the S clips, and the name of their set, for messages.
     """
     means = evaluation.MeanPerClip(len(keys), len(prototypes))
     means.add(models_proto.log_probabilities(embeddings, prototypes, config['distance']).numpy(), clip)
-    evaluation.check_finite(means, keys, part, config, task.representation)
+    evaluation.check_finite(means, keys, part, config, split.representation)
     return means.result()
 
 
-def evaluate(embed, prototypes, about, config, task, folder):
-    """Score the test clips on their patches at test_hop; returns the accuracy.
-
-    Writes the files of evaluation.keep_model_result, the latent files of the test clips and embeddings.png.
-    """
-    keys, truth, embeddings, clip = list(task.test), np.array(list(task.test.values())), [], []
-    batches = patch_batches(task.representation, keys, config, config['test_hop'], config['test_batch_size'],
+def score_test_set(embed, prototypes, about, config, split):
+    """Embeddings (N, D) and clip numbers (N,) of the test patches at test_hop, and scores (S, C) of the test clips."""
+    keys, embeddings, clip = list(split.test), [], []
+    batches = patch_batches(split.representation, keys, config, config['test_hop'], config['test_batch_size'],
                             about['normalize_mean'], about['normalize_std'])
-    with tqdm(total=len(keys), desc='test part', unit='clip', **PROGRESS) as bar:
-        for frames, starts, clip_of_patch in ahead(batches):
+    with tqdm(total=len(keys), desc='test set', unit='clip', **PROGRESS) as bar:
+        for frames, starts, clip_of_patch in prefetch(batches):
             embeddings.append(embed(frames, starts))
             clip.append(clip_of_patch)
             bar.update(int(clip_of_patch[-1]) + 1 - bar.n)
     embeddings, clip = tf.concat(embeddings, 0), np.concatenate(clip)
-    scores = score(embeddings, clip, prototypes, keys, 'test', config, task)
-    keep_latents(folder, 'test_set', embeddings, keys, truth, clip, task.classes)
-    accuracy = evaluation.keep_model_result(folder, keys, [task.representation.audio[key] for key in keys], truth,
-                                            scores, task.classes)
+    return embeddings, clip, score(embeddings, clip, prototypes, keys, 'test', config, split)
+
+
+def draw_embeddings(folder, embeddings, clip, scores, prototypes, config, split):
+    """Draw embeddings.png: the embeddings of the test patches and the prototypes."""
+    truth = np.array(list(split.test.values()))
+    accuracy = np.mean(scores.argmax(axis=1) == truth)
     with atomic(folder / 'embeddings.png') as temporary:
-        figures.embeddings(embeddings.numpy(), truth[clip], prototypes.numpy(), task.classes, config,
+        figures.embeddings(embeddings.numpy(), truth[clip], prototypes.numpy(), split.classes, config,
                            f'{len(clip)} test patches and the prototypes, accuracy {accuracy:.3f}', temporary)
-    return accuracy
 
 
-def keep_latents(folder, part, embeddings, ids, labels, clip, classes):
+def save_latents(folder, part, embeddings, ids, labels, clip, classes):
     """Write embeddings_<part>.npz (N, D) and gt_<part>.npz: one-hot labels (N, C) and the ids (N,) of the patches' clips."""
-    keep_arrays(folder / f'embeddings_{part}.npz', embeddings)
-    keep_arrays(folder / f'gt_{part}.npz', np.eye(len(classes))[labels[clip]], ids=np.array(ids)[clip])
+    save_arrays(folder / f'embeddings_{part}.npz', embeddings)
+    save_arrays(folder / f'gt_{part}.npz', np.eye(len(classes))[labels[clip]], ids=np.array(ids)[clip])
 
 
-def keep_arrays(path, array, **more):
+def save_arrays(path, array, **more):
     """Write an array, named arr_0 as in the released experiments, and others by name to an npz file."""
     with atomic(path) as temporary:
         np.savez(temporary, np.asarray(array), **more)

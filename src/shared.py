@@ -16,34 +16,34 @@ from pathlib import Path
 
 import config_file
 
-# arguments of every tqdm bar: often redrawn on a terminal, rarely in a log file
-PROGRESS = {'mininterval': 0.2 if sys.stderr.isatty() else 30, 'dynamic_ncols': True}
+# arguments of every tqdm bar: redrawn often on a terminal, rarely in a log file; a bar below another one vanishes at its end
+PROGRESS = {'mininterval': 0.2 if sys.stderr.isatty() else 30, 'dynamic_ncols': True, 'leave': None}
 
 
-# of an OSError: nothing can be written, whatever is tried next
+# errors of an OSError after which nothing more can be written
 NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 class UserError(Exception):
-    """Something the user can put right: the message says what is wrong, where, and the remedy."""
+    """An error that the user can correct: the message says what is wrong, where, and the remedy."""
 
 
 def run_script(main):
-    """Call main() and turn what the user can mend into one clear message and a non-zero exit code."""
+    """Call main(). Errors that the user can correct become one clear message and a non-zero exit code."""
     try:
         main()
-        sys.stdout.flush()  # here, where a closed pipe is understood
+        sys.stdout.flush()  # here, because a closed pipe is handled below
     except UserError as error:
         sys.exit(f'\nerror: {error}')
     except KeyboardInterrupt:
         print('\ninterrupted: the same command continues from what is already on disk', file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # `| head` has seen enough; Python must not complain again when it flushes at exit
+    except BrokenPipeError:  # `| head` has ended; keep Python from reporting it again when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
         if error.errno in NO_PLACE:
-            sys.exit(f'\nerror: {error}. Make room or mend the permissions, or choose another place (environment variable '
+            sys.exit(f'\nerror: {error}. Make room or correct the permissions, or choose another place (environment variable '
                      f'DATA_FOLDER, now {data_folder()}), and start the same command again: finished work is kept')
         raise
 
@@ -58,7 +58,7 @@ def data_folder():
 
 
 @functools.lru_cache
-def _absolute(environment, configured, _):  # asked for with every file; the current directory is what `environment` may begin at
+def _absolute(environment, configured, _):  # cached: called for every file. The current directory matters to `environment`
     if environment:
         return Path(environment).expanduser().resolve()
     return Path(__file__).resolve().parents[1] / Path(configured or 'data').expanduser()
@@ -75,11 +75,10 @@ def make_folder(folder):
 
 @contextlib.contextmanager
 def atomic(path):
-    """Yield a temporary path beside `path` that takes its place when the block succeeds and vanishes when it fails.
+    """Yield a temporary path beside `path`. It replaces `path` when the block succeeds and is deleted when it fails.
 
-    A process that is killed leaves at most the temporary file, which the next attempt overwrites. The suffix is kept,
-    because some writers (Keras, matplotlib) choose the format by it. Processes that may write the same file at the same
-    time hold a lock meanwhile.
+    A killed process leaves at most the temporary file, which the next attempt overwrites. The suffix is kept, because some
+    writers (Keras, matplotlib) choose the format by it. Processes that write the same file at the same time need a lock.
     """
     path = Path(path)
     make_folder(path.parent)
@@ -94,7 +93,7 @@ def atomic(path):
 
 @contextlib.contextmanager
 def locked(path):
-    """Hold a lock file, which is made if need be: other processes that ask for it wait until the block ends."""
+    """Hold a lock file, created if necessary: other processes that ask for it wait until the block ends."""
     make_folder(path.parent)
     with open(path, 'w') as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -112,6 +111,12 @@ def write_text(path, text):
     """Write `text` to `path`, whole or not at all."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding='utf-8')
+
+
+def write_table(table, path):
+    """Write a DataFrame as TSV, whole or not at all."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, sep='\t', index=False, float_format='%.6g')
 
 
 def write_json(path, content):

@@ -1,22 +1,19 @@
-"""Exact sliding-window evaluation: the logits of all patches of a clip from one pass over its frames.
+"""The sliding-window form of a model: the logits of all patches of a clip from one pass over its frames, exactly.
 
-Patches that begin a frame apart have nearly all their columns in common, at every depth of a network. Here such columns
-are computed once for all patches, by the layers of the Keras model itself: same logits as patch by patch, up to rounding.
-A model with a layer that the table SLIDING below does not know is scored patch by patch.
+Patches that begin a frame apart share nearly all their columns, at every depth of a network. Here the shared columns are
+computed once for all patches, with the layers of the Keras model itself. The logits are those of patch by patch, up to rounding.
 """
-import functools
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from backend import keras, tf
 from layers import BatchNormalization, LogLearn, NormalizedConv2D, StrongestMatch
-from patches import ahead, count_patches, grid, padded_lengths, patch_batches
-from training import frames_spec, make_scorer
+from training import frames_spec
 
 
 class NoSlidingForm(Exception):
-    """A model can only be computed patch by patch; the message says why."""
+    """A model can only be computed patch by patch; the message gives the reason."""
 
 
 @dataclass
@@ -29,12 +26,12 @@ class Work:
 
 @dataclass
 class Columns:
-    """What a layer makes of N patches, (N, number, M, C), with the columns that patches share kept once.
+    """The output of a layer for N patches, (N, number, M, C). Columns that patches share are stored once.
 
     Column j of the patch that begins at frame s is
 
         shared[0, s + j * stride - origin]        in the middle,
-        left[patch, j], right[patch, j - number]  at the ends, where zero padding has made columns of the patch's own.
+        left[patch, j], right[patch, j - number]  at the ends, where zero padding makes columns that belong to one patch.
 
     Attributes: shared (1, T, M, C); starts (N,) int64, s of each patch; left (N, l, M, C) and right (N, r, M, C), or None.
     """
@@ -166,7 +163,7 @@ def flattening(layer, x):
     return layer(x.patches())
 
 
-# by the very type: a layer that inherits may compute something else
+# by the exact type: a subclass may compute something else
 SLIDING = {
     LogLearn: column_by_column, BatchNormalization: column_by_column,
     keras.layers.Dropout: column_by_column, keras.layers.Dense: column_by_column,
@@ -176,7 +173,7 @@ SLIDING = {
 
 
 def chain(model):
-    """The layers of a model in which each takes what the one before it gives; raises NoSlidingForm for any other."""
+    """The layers of a model that are a chain, from input to output. Raises NoSlidingForm for other models."""
     layers, x = [], model.inputs[0]
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer):
@@ -194,10 +191,10 @@ def chain(model):
 def make_slider(model):
     """A compiled slide(frames, starts) -> logits (N, C) in evaluation mode, and the Work that it takes.
 
-    As training.make_scorer(model), whose arguments it has: frames (T, M) float32 of one or several clips, starts (N,) int64
-    of patches anywhere in them. It reads the model's variables, so it follows them, and is traced once.
+    It takes the arguments of scoring.make_scorer(model): frames (T, M) float32 of one or several clips, starts (N,) int64
+    of patches anywhere in them. It reads the model's variables at every call, and is traced once.
 
-    Raises NoSlidingForm for a model that is to be computed patch by patch.
+    Raises NoSlidingForm for a model that can only be computed patch by patch.
     """
     layers, work = chain(model), Work()
 
@@ -210,80 +207,3 @@ def make_slider(model):
 
     slide.get_concrete_function()
     return slide, work
-
-
-class Forms:
-    """The compiled forms of a model that give the logits, or embeddings, of patches: each is made once, when it is needed.
-
-    Attributes: patch_by_patch (see training.make_scorer), sliding (see make_slider).
-    """
-
-    def __init__(self, model):
-        self.model = model
-
-    @functools.cached_property
-    def patch_by_patch(self):
-        return make_scorer(self.model)
-
-    @functools.cached_property
-    def sliding(self):
-        return make_slider(self.model)
-
-
-class Scorer:
-    """Scores the patches of clips: by sliding window where that takes fewer multiplications, patch by patch otherwise.
-
-    Measured on 2 CPU cores, the two ways are equally fast where they take equally many, within a third. On long clips that
-    is at a hop of 44 frames for VGG, 18 for SB-CNN, 122 for TIMBRE; clips of a single patch are faster patch by patch.
-    """
-
-    def __init__(self, forms, config, representation, **parts):
-        """Choose how the clips of each part will be scored, and say so.
-
-        Args:
-            forms: Forms of the model, whose variables are read anew for every batch.
-            config: with sliding (without that key: True), n_frames, and of each part {part}_hop and {part}_batch_size.
-            parts: val and test, ids of clips; None: that part will not be scored.
-        """
-        self._patch_by_patch, self._slide = forms.patch_by_patch, {}
-        parts = {part: keys for part, keys in parts.items() if keys is not None}
-        slide = work = why = None
-        if not config.get('sliding', True):
-            why = 'sliding=False'
-        elif parts:
-            try:
-                slide, work = forms.sliding
-            except NoSlidingForm as reason:
-                why = f'the model has no sliding form: {reason}'
-        for part, keys in parts.items():
-            chosen = slide and pays(work, representation, keys, config, part)
-            self._slide[part] = slide if chosen else None
-            fewer = f'fewer multiplications at {part}_hop={config[f"{part}_hop"]} and these lengths of clips'
-            if grid(config) == 1:  # examples of VGGish do not overlap, nobody expects anything else of them
-                print(f'{"scoring" if part == "test" else "validation"}: ' +
-                      ('sliding window' if chosen else f'patch by patch ({why or fewer})'))
-
-    def batches(self, representation, keys, config, part, mean=None, std=None):
-        """Logits of all patches of the clips `keys`: yields (logits (B, C) float32, clip numbers (B,) int64)."""
-        slide, hop = self._slide[part], config[f'{part}_hop']
-        size = frames_at_once(config, part) if slide else config[f'{part}_batch_size']
-        batches = patch_batches(representation, keys, config, hop, size, mean, std, by_frames=slide is not None)
-        for frames, starts, clip in ahead(batches):
-            yield (slide or self._patch_by_patch)(frames, starts).numpy(), clip
-
-
-def frames_at_once(config, part):
-    """Frames that a sliding window passes in one go, so that memory is about that of {part}_batch_size patches.
-
-    What the pass keeps of a frame, and of the patch that begins there, is up to four times what a patch keeps of a frame.
-    """
-    return max(config[f'{part}_batch_size'] * config['n_frames'] // 4, config['n_frames'])
-
-
-def pays(work, representation, keys, config, part):
-    """Whether the sliding window takes fewer multiplications than the patches of the clips `keys` one by one."""
-    lengths = padded_lengths(representation, keys, config)
-    patches = count_patches(lengths, config, config[f'{part}_hop']).sum()
-    # clips are cut where a pass ends, and what belongs to patches on both sides is passed twice
-    frames = lengths.sum() * frames_at_once(config, part) / (frames_at_once(config, part) - config['n_frames'] + 1)
-    return work.frame * frames + work.patch * patches < work.plain * patches

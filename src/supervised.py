@@ -1,152 +1,116 @@
-"""A supervised experiment from end to end: train its runs, score their models on the test part."""
+"""The supervised method: train a network on the chosen clips of each run, score it on the test set."""
 import contextlib
 import time
 
 import numpy as np
-from scipy.special import log_softmax
 from tqdm import tqdm
 
-import evaluation
-import models_sl
-import models_transfer
-from experiment import WEIGHTS, Log
-from network import Network, load_weights
+from backend import tf
+from experiment import Experiment, Log
+from network import WEIGHTS, Network, load_weights
 from patches import Clips, sample_patches
+from scoring import Forms, Scorer, score_clips
 from shared import PROGRESS, read_json, write_json
-from sliding import Forms, Scorer
-from training import log_learn_values, train_supervised
-
-MODELS = {'sl_train': models_sl, 'transfer_train': models_transfer.CLASSIFIER}  # by the script whose experiments they are
+from training import check_cost, log_learn_values
 
 
-def train(config, task, again=True, score=False):
+def train(models, config, split, again=True, score=False, wait=True):
     """Train all runs of an experiment, or those that it still lacks; returns the experiment's id.
 
-    With keep_weights=False each run is evaluated at once, and its results and its last layer are all that is kept.
-
     Args:
-        config: from experiment.configure; with 'script', a key of MODELS.
-        task: fewshot.Task of that configuration.
-        again: whether to train an experiment anew that has all its runs.
-        score: whether to evaluate each run at once and keep its weights all the same; runs that were trained before and
-            have no result yet are evaluated too.
+        models: a module like models_sl, with build and name.
+        config: from methods.Method.configure.
+        split: fewshot.DataSplit of that configuration.
+        again, wait: see experiment.Experiment.start.
+        score: whether to evaluate each run after its training; finished runs without a result are evaluated, too. Networks
+            whose weights are not saved are evaluated in any case.
     """
-    models = MODELS[config['script']]
-    network = Network.of(models, config, task.representation.bands(next(iter(task.train))))
-    with contextlib.closing(network.start_experiment(task, again)) as experiment:
-        config, score = experiment.config, score or not network.keep_weights
-        scorer = Scorer(network.forms, config, task.representation, val=task.val, test=task.test if score else None)
-
-        def keep_result(folder, about):
-            row = evaluate_model(scorer, folder, about, models.name(config), config, task)
-            evaluation.keep_run_result(experiment, folder, row)
-
+    network = Network.of(models, config, split.representation.bands(next(iter(split.train))))
+    with contextlib.closing(network.start_experiment(split, again, wait)) as experiment:
+        config, score = experiment.config, score or not network.save_weights
+        scorer = Scorer(network.forms, config, split.representation, val=split.val, test=split.test if score else None)
         for name in experiment.without_result() if score else ():
             load_weights(network.model, experiment.folder / name / WEIGHTS)
-            keep_result(experiment.folder / name, read_json(experiment.folder / name / 'model.json', 'train again'))
+            evaluate_run(scorer, models, experiment, experiment.folder / name, split)
         for run, folder in experiment.remaining_runs():
-            network.begin(run)
-            about = train_run(network, scorer, config, task, run, folder)
+            network.start_run(run)
+            train_run(network, scorer, config, split, run, folder)
             if score:
-                keep_result(folder, about)
+                evaluate_run(scorer, models, experiment, folder, split)
+        if score:
+            experiment.print_summary()
     return experiment.id
 
 
-def train_run(network, scorer, config, task, run, folder):
-    """Train one run and leave its folder complete: train_ids.tsv, train_log.tsv, weights, model.json, whose content it returns."""
-    model = network.model
+def train_run(network, scorer, config, split, run, folder):
+    """Train one run. Writes train_ids.tsv, train_log.tsv, the weights and model.json into its folder."""
     begin = time.perf_counter()
-    ids, labels = task.draw(config, run, folder)
-    statistics = task.statistics(config, ids)
-    clips = Clips(task.representation, ids, config, *statistics)
-    rng, best, validation = np.random.default_rng([config['seed'], run]), Best(model), task.val is not None
-    log = Log(folder / 'train_log.tsv', ['epoch', 'train_cost', *['val_cost', 'val_accuracy'] * validation, 'epoch_time',
-                                         'learning_rate', *log_learn_values(model)])
-
-    def after_epoch(epoch, cost, seconds):
-        validated = []
-        if validation:
-            scores, val_cost = score_clips(scorer, task, task.val, config, 'val', statistics)
-            validated = [val_cost, float(np.mean(scores.argmax(axis=1) == list(task.val.values())))]
-            best.offer(validated[1])
-        log.add(epoch, cost, *validated, seconds, float(config['learning_rate']), *map(float, log_learn_values(model).values()))
-
-    train_supervised(network.train_step, clips, labels, lambda: sample_patches(clips, config, rng), config, after_epoch,
-                     f'run {run + 1} of {config["num_experiment_runs"]}')
-    best.restore()
-    network.keep(folder)
-    about = {'run': run, 'normalize_mean': statistics[0], 'normalize_std': statistics[1],
-             'train_seconds': time.perf_counter() - begin}
-    write_json(folder / 'model.json', about)
-    return about
-
-
-class Best:
-    """The weights with the best validation accuracy so far; of equal ones the latest, as in the study."""
-
-    def __init__(self, model):
-        self.model, self.accuracy, self.weights = model, -1.0, None
-
-    def offer(self, accuracy):
-        if accuracy >= self.accuracy:
-            self.accuracy, self.weights = accuracy, self.model.get_weights()
-
-    def restore(self):
-        if self.weights is not None:
-            self.model.set_weights(self.weights)
+    # data: the chosen clips stay on the device
+    ids, labels = split.draw(config, run, folder)
+    labels, statistics = np.asarray(labels, np.int64), split.statistics(config, ids)
+    clips = Clips(split.representation, ids, config, *statistics)
+    frames, rng = tf.constant(clips.frames), np.random.default_rng([config['seed'], run])
+    # network
+    model, step, learning_rate = network.model, network.train_step, tf.constant(config['learning_rate'], tf.float32)
+    best_accuracy, best_weights = -1.0, None
+    validated = ['val_cost', 'val_accuracy'] if split.val is not None else []
+    log = Log(folder / 'train_log.tsv', ['epoch', 'train_cost', *validated, 'epoch_time', 'learning_rate', *log_learn_values(model)])
+    # training: epoch 1 only evaluates the untrained model
+    with tqdm(range(1, config['epochs'] + 1), desc=f'run {run + 1} of {config["num_experiment_runs"]}', unit='epoch',
+              **PROGRESS) as bar:
+        for epoch in bar:
+            epoch_begin, cost = time.perf_counter(), float('nan')
+            if epoch > 1:
+                cost = train_epoch(step, frames, labels, *sample_patches(clips, config, rng), learning_rate, config)
+                check_cost(cost, epoch, config)
+                bar.set_postfix(cost=f'{cost:.3f}', refresh=False)
+            seconds = time.perf_counter() - epoch_begin
+            if split.val is not None:
+                scores, val_cost = score_clips(scorer, split, split.val, config, 'val', statistics)
+                accuracy = float(np.mean(scores.argmax(axis=1) == list(split.val.values())))
+                validated = [val_cost, accuracy]
+                if accuracy >= best_accuracy:  # of equal ones the latest, as in the study
+                    best_accuracy, best_weights = accuracy, model.get_weights()
+            log.add(epoch, cost, *validated, seconds, float(config['learning_rate']), *map(float, log_learn_values(model).values()))
+    # files
+    if best_weights is not None:
+        model.set_weights(best_weights)
+    network.save(folder)
+    write_json(folder / 'model.json', {'run': run, 'normalize_mean': statistics[0], 'normalize_std': statistics[1],
+                                       'train_seconds': time.perf_counter() - begin})
 
 
-def score_clips(scorer, task, labels, config, part, statistics, bar=None):
-    """Mean softmax probabilities of clips over all their patches.
-
-    Args:
-        scorer: sliding.Scorer of this part.
-        labels: id -> label of S clips.
-        part: 'val' or 'test', chooses hop and batch size in `config`.
-        statistics: (mean, std) of the input normalisation.
-        bar: progress bar that counts clips, or None.
-
-    Returns scores (S, C) float64 and the mean cross-entropy over patches.
-    """
-    truth, means, costs = np.array(list(labels.values())), evaluation.MeanPerClip(len(labels), len(task.classes)), []
-    for logits, clip in scorer.batches(task.representation, labels, config, part, *statistics):
-        log_probabilities = log_softmax(logits, axis=1)
-        means.add(np.exp(log_probabilities), clip)
-        costs.append(-log_probabilities[np.arange(len(clip)), truth[clip]])
-        if bar is not None:
-            bar.update(int(clip[-1]) + 1 - bar.n)
-    evaluation.check_finite(means, labels, part, config, task.representation)
-    return means.result(), float(np.concatenate(costs).mean())
+def train_epoch(step, frames, labels, starts, clip, learning_rate, config):
+    """One epoch of updates on the patches that begin at `starts` (N,) and belong to `clip` (N,); returns the mean cost."""
+    batches = [slice(i, i + config['batch_size']) for i in range(0, len(starts), config['batch_size'])]
+    costs = [step(frames, starts[b], labels[clip[b]], learning_rate) for b in batches]
+    return float(tf.reduce_mean(tf.stack(costs)))  # the only wait for the device in an epoch
 
 
-def evaluate(folder, config, model_names, task):
-    """Score all finished models of an experiment on its test part; returns the accuracies (list).
+def evaluate(models, folder, config, split):
+    """Score all finished models of an experiment on its test set.
 
-    Writes the files of evaluation.keep_model_result into each model folder, experiment.result, and rows of results.tsv.
+    Writes the files of Experiment.save_result for each model.
 
     Args:
-        folder, config, model_names: from experiment.find_experiment.
-        task: fewshot.Task with the test part.
+        models: as in train.
+        folder, config: from experiment.find_experiment.
+        split: fewshot.DataSplit with the test set.
     """
-    rows, models = [], MODELS[config['script']]
-    config = {**config, 'data': {**config.get('data', {}), **task.data}}  # the test part of today
-    model = models.build(config, task.representation.bands(next(iter(task.test))))
-    scorer = Scorer(Forms(model), config, task.representation, test=task.test)
-    for name in model_names:
-        about = read_json(folder / name / 'model.json', 'train again')
+    config = {**config, 'data': {**config.get('data', {}), **split.data}}  # the test set as it is now
+    experiment = Experiment(folder, config)
+    model = models.build(config, split.representation.bands(next(iter(split.test))))
+    scorer = Scorer(Forms(model), config, split.representation, test=split.test)
+    for name in experiment.models():
         load_weights(model, folder / name / WEIGHTS)
-        rows.append(evaluate_model(scorer, folder / name, about, models.name(config), config, task))
-        write_json(folder / name / 'result.json', rows[-1])
-    return evaluation.keep_experiment_result(folder, rows, config['overrides'])
+        evaluate_run(scorer, models, experiment, folder / name, split)
+    experiment.print_summary()
 
 
-def evaluate_model(scorer, folder, about, method, config, task):
-    """Score one model, whose weights `scorer` uses and whose model.json says `about`; returns its row of results.tsv."""
-    keys, begin = list(task.test), time.perf_counter()
-    with tqdm(total=len(keys), desc=f'model of run {about["run"] + 1}', unit='clip', **PROGRESS) as bar:
+def evaluate_run(scorer, models, experiment, folder, split):
+    """Score one model, whose weights the scorer's network has, on the test set and write its result."""
+    about, config, begin = read_json(folder / 'model.json', 'train again'), experiment.config, time.perf_counter()
+    with tqdm(total=len(split.test), desc=f'model of run {about["run"] + 1}', unit='clip', **PROGRESS) as bar:
         statistics = about['normalize_mean'], about['normalize_std']
-        scores, _ = score_clips(scorer, task, task.test, config, 'test', statistics, bar)
-    accuracy = evaluation.keep_model_result(folder, keys, [task.representation.audio[key] for key in keys],
-                                            list(task.test.values()), scores, task.classes)
-    return evaluation.result_row(folder, about['run'], method, config, accuracy, len(keys), about['train_seconds'],
-                                 time.perf_counter() - begin)
+        scores, _ = score_clips(scorer, split, split.test, config, 'test', statistics, bar)
+    experiment.save_result(folder, models.name(config), about, scores, split, time.perf_counter() - begin)

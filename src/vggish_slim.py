@@ -10,8 +10,10 @@ import tf_slim as slim
 
 import vggish_params as params
 from backend import keras, tf
-from checkpoint import REMEDY
+from pretrained import NETWORKS
 from shared import UserError
+
+REMEDY = NETWORKS['vggish'].remedy
 
 # name in the checkpoint -> shape; kernels are height x width x channels in x channels out
 VARIABLES = {f'vggish/{name}/{kind}': shape
@@ -49,20 +51,25 @@ class VGGish(keras.layers.Layer):
     Attributes: by_name, dictionary from names of VARIABLES to the layer's variables.
     """
 
-    def __init__(self, values=None, last_activation=tf.nn.relu, **kwargs):
-        """`values` are the initial ones, a dictionary as read_checkpoint gives it; None: random, as in the original training."""
+    def __init__(self, values=None, last_activation=tf.nn.relu, seed=None, **kwargs):
+        """
+        Args:
+            values: initial values, a dictionary from read_checkpoint; None: random values, as in the original training.
+            last_activation: see define_vggish_slim.
+            seed: of random values.
+        """
         super().__init__(**kwargs)
-        self.values, self.last_activation = values, last_activation
+        self.values, self.last_activation, self.seed = values, last_activation, seed
 
     def build(self, shape):
-        random = keras.initializers.TruncatedNormal(stddev=params.INIT_STDDEV)
+        random = keras.initializers.TruncatedNormal(stddev=params.INIT_STDDEV, seed=self.seed)
         self.by_name = {}
         for name, size in VARIABLES.items():
             start = random if name.endswith('weights') else 'zeros'
             if self.values is not None:
                 start = lambda shape, dtype, name=name: tf.convert_to_tensor(self.values[name], dtype)
             self.by_name[name] = self.add_weight(shape=size, initializer=start, name=name.replace('/', '_'))
-        self.values = None  # 288 MB that nobody needs any more
+        self.values = None  # frees 288 MB
 
     def call(self, examples):
         def existing(next_creator, **kwargs):

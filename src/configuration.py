@@ -1,0 +1,236 @@
+"""Configurations: dictionaries of config_file.py, copied, overridden by key=value arguments, checked, passed on as an argument.
+
+KEYS is the one table of all keys: which values a key may have, and its role. What depends on keys is derived from it.
+"""
+import argparse
+import ast
+import json
+import math
+from pathlib import Path
+
+import config_file
+from shared import UserError, listing, read_classes
+
+ALL = 'all'
+# what an endless number means for these keys
+INFINITE = {'n_shot': ALL, 'patches_per_prototype': ALL, 'max_patches_per_class': ALL, 'max_epochs': None}
+
+
+# ---- what each key may be, and its role ------------------------------------------------------------------------------
+
+def integer(low):
+    return (lambda v: type(v) is int and v >= low), f'a whole number from {low}'
+
+
+def number(low, exclusive=False):
+    return ((lambda v: type(v) in (int, float) and math.isfinite(v) and (v > low if exclusive else v >= low)),
+            f'a number {"above" if exclusive else "from"} {low}')
+
+
+def one_of(*values):
+    return (lambda v: any(v == w and type(v) is type(w) for w in values)), 'one of ' + ', '.join(map(repr, values))
+
+
+def list_of(check):
+    return (lambda v: isinstance(v, list) and v and all(map(check[0], v))), f'a list, each {check[1]}'
+
+
+def either(value, check):
+    return (lambda v: v == value or check[0](v)), f'{value!r} or {check[1]}'
+
+
+TEXT = (lambda v: isinstance(v, str) and bool(v)), 'text'
+OPTIONAL_TEXT = (lambda v: v is None or (isinstance(v, str) and bool(v))), 'None or text'
+SWITCH = one_of(True, False)
+RESAMPLERS = ('soxr', 'soxr_vhq', 'soxr_hq', 'soxr_mq', 'soxr_lq', 'soxr_qq', 'kaiser_best', 'kaiser_fast', 'fft', 'polyphase')
+COMPUTED = None  # the program sets these keys, nobody else
+
+# Roles. Two experiments with equal keys of role
+#   data        read the same clips, or look for them in the same place;
+#   draw        choose the same clips of them;
+#   method      compute the same from these clips;
+#   evaluation  score the test set in the same way; these can be changed when a trained model is evaluated again;
+#   output      keep the same files;
+#   run         differ at most in how many runs they have;
+#   machine     differ at most in where and how fast they are computed.
+# Keys of role `study` belong to plans and reports, which consist of many experiments.
+_ROLES = {
+    'data': {
+        'dataset': TEXT, 'fold': integer(0), 'identifier': TEXT, 'index_file': TEXT, 'convert_id': SWITCH,
+        'audio_representation_folder': TEXT, 'gt_train': TEXT, 'gt_val': OPTIONAL_TEXT, 'gt_test': TEXT,
+        'num_classes_dataset': either(None, integer(2)), 'skip_missing': SWITCH, 'data': COMPUTED, 'classes': COMPUTED,
+    },
+    'draw': {'n_shot': either(ALL, integer(1)), 'seed': integer(0)},
+    'method': {
+        # representation
+        'type': one_of('time-freq', 'waveform', 'audioset'), 'spectrogram_type': one_of('mel', 'cqt', 'stft'),
+        'resample_sr': integer(1000), 'resampler': one_of(*RESAMPLERS), 'hop': integer(1), 'n_fft': integer(2),
+        'n_mels': integer(1), 'cqt_bins': integer(1), 'MFCC_number': integer(1), 'representation': COMPUTED,
+        # network input
+        'n_frames': integer(1), 'pre_processing': one_of('logEPS', 'log10000', None), 'normalize': one_of(None, 'train', 'chosen'),
+        'pad_short': one_of('repeat-pad', 'zero-pad'), 'train_sampling': one_of('random', 'overlap_sampling'),
+        'param_train_sampling': integer(1), 'grid': COMPUTED,
+        # network and training
+        'method': COMPUTED, 'model_number': integer(0), 'filters': integer(1), 'network': TEXT, 'weights_sha256': COMPUTED,
+        'load_model': OPTIONAL_TEXT, 'epochs': integer(1), 'batch_size': integer(1), 'learning_rate': number(0, exclusive=True),
+        'weight_decay': either(None, number(0)), 'optimizer': one_of('SGD_clip', 'many_lr_audioset'),
+        'metric': one_of('cosine', 'euclidean'), 'distance': one_of('euclidean', 'cosine'),
+        'max_patches_per_class': either(ALL, integer(1)), 'patches_per_prototype': either(ALL, integer(1)),
+        'max_epochs': either(None, integer(1)), 'max_accuracy': integer(0),
+        # validation while training
+        'val_batch_size': integer(1), 'val_hop': integer(1),
+    },
+    'evaluation': {'test_batch_size': integer(1), 'test_hop': integer(1)},
+    'output': {'save_weights': SWITCH, 'projection': one_of('pca', 'tsne')},
+    'run': {'num_experiment_runs': integer(1), 'resume': SWITCH, 'overwrite': SWITCH, 'configuration': COMPUTED,
+            'overrides': COMPUTED, 'experiment': COMPUTED},
+    'machine': {'audio_folder': OPTIONAL_TEXT, 'checkpoint': OPTIONAL_TEXT, 'n_machines': integer(1), 'machine_i': integer(0),
+                'num_processing_units': either(ALL, integer(1)), 'scheduler': OPTIONAL_TEXT,
+                'sliding': SWITCH},  # the same scores up to rounding
+    'study': {'datasets': list_of(TEXT), 'folds': either(ALL, list_of(integer(0))), 'n_shots': list_of(either(ALL, integer(1))),
+              'methods': list_of(TEXT), 'dry_run': SWITCH, 'results': TEXT, 'readme': TEXT},
+}
+KEYS = {key: (check, role) for role, keys in _ROLES.items() for key, check in keys.items()}
+CHECKS = {key: check for key, (check, _) in KEYS.items() if check is not COMPUTED}
+PATHS = ('audio_folder', 'load_model', 'checkpoint')  # may be given relative to the current directory
+
+
+def select(config, *roles):
+    """The part of a configuration whose keys have one of these roles (dictionary)."""
+    return {key: value for key, value in config.items() if KEYS[key][1] in roles}
+
+
+def same_experiment(config, other):
+    """Whether two configurations ask for the same experiment, apart from the number of its runs and the machine."""
+    roles = 'data', 'draw', 'method', 'evaluation', 'output'
+    return json.loads(json.dumps(select(config, *roles))) == json.loads(json.dumps(select(other, *roles)))
+
+
+def check(config):
+    """Raise UserError unless every value of `config` is one that its key may have."""
+    for key, value in config.items():
+        valid, expected = CHECKS[key]
+        if not valid(value):
+            raise UserError(f'{key}={value!r} is not valid: expected {expected}')
+    if config.get('spectrogram_type') == 'cqt' and 32.70 * 2 ** (config['cqt_bins'] / 12) > config['resample_sr'] / 2:
+        raise UserError(f'cqt_bins={config["cqt_bins"]} is not valid: the highest bin lies above half of '
+                        f'resample_sr={config["resample_sr"]}')
+    if config.get('machine_i', 0) >= config.get('n_machines', 1):
+        raise UserError(f'machine_i={config["machine_i"]} is not valid: expected 0 to n_machines - 1 = '
+                        f'{config["n_machines"] - 1}')
+
+
+# ---- reading a configuration -----------------------------------------------------------------------------------------
+
+def parse_overrides(arguments, valid_keys):
+    """['n_shot=5', 'dataset=us8k'] -> {'n_shot': 5, 'dataset': 'us8k'}. Raises UserError, with the valid keys, for another key."""
+    overrides = {}
+    for argument in arguments:
+        key, equals, text = argument.partition('=')
+        if not equals or key not in valid_keys:
+            raise UserError(f'{argument!r} is not understood: expected key=value with a key of: {", ".join(sorted(valid_keys))}')
+        if key in overrides:
+            raise UserError(f'{key} is given twice')
+        overrides[key] = read_value(text, CHECKS[key][0])
+        # the shell completes paths relative to the current directory; everything else is relative to DATA_FOLDER
+        path = Path(text).expanduser()
+        exists = path.exists() or path.with_name(path.name + '.index').exists()  # the latter: a checkpoint in V2 format
+        if key in PATHS and isinstance(overrides[key], str) and exists:
+            overrides[key] = str(path.resolve())
+    return overrides
+
+
+def read_value(text, valid):
+    """What a value on the command line means: a Python literal, else text, else a list of either.
+
+    The first meaning that is `valid` counts. So plain words need no quotes, a data set may be called 2024, and n_shots=1,5 is
+    a list.
+    """
+    def literal(word):
+        try:
+            return ast.literal_eval(word)
+        except (ValueError, SyntaxError):
+            return word
+
+    words = text.split(',')
+    meanings = (literal(text), text, [literal(word) for word in words], words)
+    return next((value for value in meanings if valid(value)), literal(text))
+
+
+def configure(group, name, arguments=(), more_keys=()):
+    """A checked copy of config_file.<group>[<name>] with key=value overrides, {dataset} and {fold} replaced in its texts.
+
+    The keys 'configuration' and 'overrides' keep its name and the overrides. The number of classes is counted in the data
+    set's index where the configuration leaves it open. `more_keys` are keys accepted although the entry lacks them.
+    """
+    entries = getattr(config_file, group)
+    if name not in entries:
+        raise UserError(f'there is no configuration {name!r} in {group} of config_file.py; there are: {", ".join(entries)}')
+    config = dict(entries[name])
+    unknown = set(config) - set(CHECKS)
+    if unknown:
+        raise UserError(f'{group}[{name!r}] in config_file.py has unknown keys: {listing(sorted(unknown))}; '
+                        f'known are: {", ".join(sorted(CHECKS))}')
+    overrides = parse_overrides(arguments, {*config, *more_keys})
+    config.update(overrides)
+    config.update({key: meaning for key, meaning in INFINITE.items() if config.get(key) == math.inf})
+    check(config)
+    for key, value in config.items():
+        if isinstance(value, str):
+            config[key] = value.replace('{dataset}', config.get('dataset', '')).replace('{fold}', str(config.get('fold', '')))
+    if 'num_classes_dataset' in config:
+        classes = read_classes(config['dataset'])
+        config['num_classes_dataset'] = config['num_classes_dataset'] or len(classes)
+        if config['num_classes_dataset'] != len(classes):
+            raise UserError(f'num_classes_dataset={config["num_classes_dataset"]}, but {config["dataset"]} has '
+                            f'{len(classes)} classes: leave it None')
+    return {**config, 'configuration': name, 'overrides': overrides}
+
+
+# ---- command line ----------------------------------------------------------------------------------------------------
+
+def parse_arguments(doc, positional=None, meaning=None, epilog=None, dry_run=None, optional=False):
+    """Command line of a script: its positional argument and the list of key=value overrides.
+
+    The former is None where the script has none, or where it is `optional` and missing. `dry_run` is the help of the switch
+    --dry-run, which becomes dry_run=True among the overrides; None: there is no such switch.
+    """
+    parser = argparse.ArgumentParser(description=doc, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if positional:
+        parser.add_argument(positional, help=meaning, nargs='?' if optional else None)
+    parser.add_argument('overrides', nargs='*', metavar='key=value', help='set a key for this run')
+    if dry_run:
+        parser.add_argument('--dry-run', action='store_true', help=dry_run)
+    arguments = parser.parse_intermixed_args()
+    name, overrides = getattr(arguments, positional) if positional else None, arguments.overrides
+    if optional and name and '=' in name:
+        name, overrides = None, [name, *overrides]
+    return name, overrides + ['dry_run=True'] * getattr(arguments, 'dry_run', False)
+
+
+def configuration_from_command_line(doc, group, name=None, more_keys=(), dry_run=None):
+    """The configuration that a script is asked to run: an entry of config_file.<group> and key=value overrides.
+
+    Args:
+        doc: the script's docstring, shown by --help with all keys and their defaults.
+        group: name of the dictionary in config_file.py.
+        name: the entry, for scripts that always use the same one; None: it is the first argument.
+        more_keys: further keys that can be set.
+        dry_run: help of the switch --dry-run; None: there is no such switch.
+    """
+    entries = getattr(config_file, group)
+    epilog = '\n\n'.join(f'{group}[{entry!r}]:\n' + '\n'.join(f'  {key}={value!r}' for key, value in config.items())
+                         for entry, config in list(entries.items())[:1])
+    if name is None:
+        name, arguments = parse_arguments(doc, 'configuration', f'entry of {group}: {", ".join(entries)}', epilog, dry_run)
+    else:
+        _, arguments = parse_arguments(doc, epilog=epilog)
+    config = configure(group, name, arguments, {*more_keys, 'dry_run'} if dry_run else more_keys)
+    print_overrides(config['overrides'])
+    return config
+
+
+def print_overrides(overrides):
+    """Print the keys that the command line has set, if any."""
+    if overrides:
+        print('overrides: ' + ', '.join(f'{key}={value!r}' for key, value in overrides.items()))

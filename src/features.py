@@ -1,0 +1,83 @@
+"""From the samples of a sound file to the array that a representation holds: spectrograms, MFCC statistics, VGGish examples."""
+import functools
+import warnings
+
+import numpy as np
+from scipy import sparse
+
+import vggish_input
+from audio import read_audio
+from shared import UserError
+
+
+@functools.lru_cache(maxsize=8)
+def mel_basis(sample_rate, n_fft, n_mels):
+    """librosa's mel filter bank, sparse (n_mels, n_fft // 2 + 1) float32; librosa itself builds it anew at every call.
+
+    A dense product would be slower, and its last bits would depend on the number of threads.
+    """
+    import librosa
+    return sparse.csr_array(librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels))
+
+
+def mel_spectrogram(samples, sample_rate, n_fft, hop, n_mels):
+    """Mel power spectrogram, (T, n_mels) float32: that of librosa.feature.melspectrogram, transposed."""
+    return (mel_basis(sample_rate, n_fft, n_mels) @ np.square(stft_magnitude(samples, n_fft, hop)).T).T
+
+
+def stft_magnitude(samples, n_fft, hop):
+    """Magnitude of the short-time Fourier transform, (T, n_fft // 2 + 1) float32; T = 1 + length // hop."""
+    import librosa
+    with warnings.catch_warnings():  # clips shorter than a frame are expected: librosa pads them with zeros
+        warnings.filterwarnings('ignore', message='n_fft=.* is too large')
+        return np.abs(librosa.stft(samples, n_fft=n_fft, hop_length=hop)).T
+
+
+def cqt_magnitude(samples, sample_rate, hop, n_bins):
+    """Magnitude of the constant-Q transform from C1, 12 bins per octave, (T, n_bins) float32."""
+    import librosa
+    with warnings.catch_warnings():  # as in stft_magnitude
+        warnings.filterwarnings('ignore', message='n_fft=.* is too large')
+        return np.abs(librosa.cqt(samples, sr=sample_rate, hop_length=hop, n_bins=n_bins)).T
+
+
+def mfcc_statistics(samples, sample_rate, n_mfcc):
+    """Mean and standard deviation over time of MFCCs and their first and second differences, (6 n_mfcc,) float32.
+
+    MFCCs are librosa's with its defaults (FFT 2048, hop 512, 128 mel bands). Clips below 1024 samples are zero-padded
+    at their end, so that second differences exist.
+    """
+    import librosa
+    samples = np.pad(samples, (0, max(0, 1024 - len(samples))))
+    mel = mel_spectrogram(samples, sample_rate, n_fft=2048, hop=512, n_mels=128).T
+    mfcc = librosa.feature.mfcc(S=librosa.power_to_db(mel), n_mfcc=n_mfcc)
+    differences = (mfcc, np.diff(mfcc), np.diff(mfcc, n=2))
+    return np.concatenate([statistic(d, axis=1) for d in differences for statistic in (np.mean, np.std)])
+
+
+def compute(path, config):
+    """Representation of one sound file, float32, C-contiguous.
+
+    Its shape is (T, M), for waveform (samples, 1), for mfcc (D,), for audioset (examples, 96, 64).
+    """
+    if config['type'] == 'audioset':
+        return vggish_input.file_to_examples(path, config['resampler'])
+    samples, rate = read_audio(path, config['resample_sr'], config['resampler'])
+    with np.errstate(over='ignore', invalid='ignore'):  # checked below
+        array = represent(samples, rate, config)
+    if not np.isfinite(array).all():  # e.g. the power of float samples far beyond full scale
+        raise UserError('its representation is not finite: are the samples far beyond full scale?')
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def represent(samples, rate, config):
+    """The array that the configuration asks for, of samples (length,) at `rate` Hz."""
+    if config['type'] == 'waveform':
+        return samples[:, None]
+    if config['type'] == 'mfcc':
+        return mfcc_statistics(samples, rate, config['MFCC_number'])
+    if config['spectrogram_type'] == 'mel':
+        return mel_spectrogram(samples, rate, config['n_fft'], config['hop'], config['n_mels'])
+    if config['spectrogram_type'] == 'stft':
+        return stft_magnitude(samples, config['n_fft'], config['hop'])
+    return cqt_magnitude(samples, rate, config['hop'], config['cqt_bins'])

@@ -1,0 +1,174 @@
+"""The methods of the study: for each its dictionary in config_file.py, its input, its training, and the main of its scripts.
+
+A new kind of method is one more entry of METHODS; modules below this one know no script by name.
+"""
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import config_file
+import embeddings
+import knn
+import pretrained
+import representation
+from configuration import KEYS, configuration_from_command_line, configure, parse_arguments
+from experiment import find_experiment
+from fewshot import PARTS, DataSplit
+from shared import UserError
+
+
+# ---- how each method is trained (TensorFlow is imported when it is needed: it takes seconds to start) ------------------
+
+def train_cnn(config, split, again=True, wait=True, score=True):
+    import models_sl
+    import supervised
+    return supervised.train(models_sl, config, split, again, score, wait)
+
+
+def evaluate_cnn(folder, config, split):
+    import models_sl
+    import supervised
+    supervised.evaluate(models_sl, folder, config, split)
+
+
+def train_prototypes(config, split, again=True, wait=True):
+    import models_proto
+    import prototypical
+    return prototypical.train(models_proto, config, split, again, wait)
+
+
+def fine_tune(config, split, again=True, wait=True, score=True):
+    import models_transfer
+    import supervised
+    return supervised.train(models_transfer.CLASSIFIER, config, split, again, score, wait)
+
+
+def evaluate_fine_tuned(folder, config, split):
+    import models_transfer
+    import supervised
+    # all weights come from the experiment
+    supervised.evaluate(models_transfer.CLASSIFIER, folder, {**config, 'checkpoint': None}, split)
+
+
+def fine_tune_prototypes(config, split, again=True, wait=True):
+    import models_transfer
+    import prototypical
+    return prototypical.train(models_transfer.EMBEDDING, config, split, again, wait)
+
+
+def classify_mfcc(config, split, again=True, wait=True):
+    return knn.train('knn_mfcc', knn.stored_vectors(split), config, split, again, wait)
+
+
+def classify_embeddings(config, split, again=True, wait=True):
+    features = embeddings.embeddings_of([*split.train, *split.test], split.representation, config)
+    return knn.train('knn_audioset', features, config, split, again, wait)
+
+
+# ---- registry --------------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Method:
+    """What experiments of one dictionary of config_file.py have in common.
+
+    Attributes:
+        group: name of the dictionary.
+        script: name of the script that trains, without .py; the key `method` of an experiment.
+        kind: representation.Kind that it reads.
+        train: function (config, split, again, wait) -> id of the experiment, which has all its runs then.
+        evaluate: function (folder, config, split) that scores trained models again; None: there is no script for that.
+        network: whether it uses a network of TensorFlow.
+        pretrained: whether it starts from a network of pretrained.NETWORKS.
+        needs_weights: whether random weights (checkpoint=None) are no choice.
+        entry: the only entry of the dictionary that its script takes; None: the script's first argument names one.
+    """
+    group: str
+    script: str
+    kind: representation.Kind
+    train: Callable
+    evaluate: Callable | None = None
+    network: bool = True
+    pretrained: bool = False
+    needs_weights: bool = False
+    entry: str | None = None
+
+    @property
+    def parts(self):
+        """The sets that it reads: the validation set only where its configuration can name one."""
+        entries = getattr(config_file, self.group).values()
+        return PARTS if any('gt_val' in entry for entry in entries) else ('train', 'test')
+
+    def configure(self, name, arguments=(), more_keys=()):
+        """The complete configuration of an experiment, see configuration.configure."""
+        return self.complete(configure(self.group, name, arguments, more_keys))
+
+    def complete(self, config):
+        """A configuration with what follows from the method."""
+        config = {**config, 'method': self.script}
+        if config.get('optimizer') == 'many_lr_audioset' and not self.pretrained:
+            raise UserError("optimizer='many_lr_audioset' is not valid here, it has a learning rate of its own for a pretrained "
+                            "network: expected 'SGD_clip'")
+        if self.needs_weights:
+            pretrained.path_of(config)
+        if self.pretrained:
+            return pretrained.complete(config)
+        return config if self.kind.entry else representation.complete(config, type=self.kind.types[0])
+
+    def load_split(self, config, parts=None, expected=None):
+        """The DataSplit of a configuration, see fewshot.DataSplit.load."""
+        return DataSplit.load(config, self.kind, parts or self.parts, expected)
+
+
+METHODS = {method.group: method for method in (
+    Method('config_sl', 'sl_train', representation.SPECTROGRAMS, train_cnn, evaluate_cnn),
+    Method('config_proto', 'proto', representation.SPECTROGRAMS, train_prototypes),
+    Method('config_transfer', 'transfer_train', representation.EXAMPLES, fine_tune, evaluate_fine_tuned, pretrained=True),
+    Method('config_transfer_proto', 'transfer_proto', representation.EXAMPLES, fine_tune_prototypes, pretrained=True),
+    Method('config_knn_audioset', 'knn_audioset', representation.EXAMPLES, classify_embeddings, network=False, pretrained=True,
+           needs_weights=True, entry='audioset'),
+    Method('config_knn_mfcc', 'knn_mfcc', representation.MFCC, classify_mfcc, network=False, entry='mfcc'),
+)}
+
+
+# ---- the main of the scripts -----------------------------------------------------------------------------------------
+
+def train_from_command_line(doc, group, before=None, evaluate_with=None, **options):
+    """Configure, load the data, train and print the next command.
+
+    Args:
+        doc: the script's docstring, for --help.
+        group: key of METHODS.
+        before: function (config) called before the data are loaded, e.g. to compute features; None: nothing.
+        evaluate_with: function (config) -> name of the script that evaluates the experiment, or None if it is evaluated.
+        options: further arguments of the method's train.
+    """
+    method = METHODS[group]
+    config = method.complete(configuration_from_command_line(doc, group, method.entry))
+    if before:
+        before(config)
+    split = method.load_split(config)
+    if method.network:
+        import backend  # imported after the checks, because TensorFlow takes seconds to start
+        backend.set_up_device()
+    experiment = method.train(config, split, **options)
+    evaluate_script = evaluate_with and evaluate_with(config)
+    print(f'next: python {evaluate_script} {experiment}' if evaluate_script else
+          f'results: experiments/{experiment}\nnext: python report.py dataset={config["dataset"]}')
+
+
+def evaluate_from_command_line(doc, group):
+    """Find the experiment that a script is asked to evaluate, load its test set, score its models and print the next command."""
+    method = METHODS[group]
+    entries = getattr(config_file, group)
+    keys = {'gt_test', 'skip_missing', 'sliding', *(key for key, (_, role) in KEYS.items() if role == 'evaluation')}
+    keys = sorted(keys & set().union(*entries.values()))
+    name, arguments = parse_arguments(doc, 'experiment', 'folder name below experiments/, or latest; '
+                                      f'keys to override: {", ".join(keys)}')
+    folder, config = find_experiment(name, method.script, f'python {method.script}.py {next(iter(entries))}', arguments, keys)
+    if not config.get('save_weights', True):
+        raise UserError(f'{folder.name} was trained with save_weights=False: it was evaluated then, and its weights were not saved. '
+                        f'Its results are in {folder}; train with save_weights=True to evaluate later')
+    split = method.load_split(config, ('test',), expected=config['representation'])
+    import backend  # imported after the checks, because TensorFlow takes seconds to start
+    backend.set_up_device()
+    method.evaluate(folder, config, split)
+    print(f'results: {folder}\nnext: python report.py dataset={config["dataset"]}')

@@ -1,0 +1,399 @@
+"""Audio representations on disk: computed in parallel from sound files, one .npy file per clip, resumable; opened and checked.
+
+A representation is a folder audio_representation/<identifier>__<type>/ under DATA_FOLDER. It has config.json (the parameters
+that it was made with), one float32 array per clip, index_<machine_i>.tsv (id, path of the array, path of the sound file),
+errors_<machine_i>.tsv if files were refused, and index.tsv when all machines have finished.
+"""
+import contextlib
+import errno
+import functools
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from tqdm import tqdm
+
+import cluster
+import config_file
+import vggish_params
+from configuration import configure
+from features import compute
+from shared import (PROGRESS, UserError, atomic, data_folder, index_folder, listing, locked, read_index, read_json, read_rows,
+                    write_json, write_text)
+
+# what the arrays of each type depend on
+PARAMETERS = {
+    'time-freq': ('type', 'spectrogram_type', 'resample_sr', 'resampler', 'hop'),
+    'mel': ('n_fft', 'n_mels'),
+    'stft': ('n_fft',),
+    'cqt': ('cqt_bins',),
+    'waveform': ('type', 'resample_sr', 'resampler'),
+    'mfcc': ('type', 'resample_sr', 'resampler', 'MFCC_number'),
+    'audioset': ('type', 'resampler', 'SAMPLE_RATE', 'STFT_WINDOW_LENGTH_SECONDS', 'STFT_HOP_LENGTH_SECONDS', 'NUM_MEL_BINS',
+                 'MEL_MIN_HZ', 'MEL_MAX_HZ', 'LOG_OFFSET', 'EXAMPLE_WINDOW_SECONDS'),  # the constants: vggish_params.py
+}
+REMEDY = 'run preprocess.py again'
+FILES_PER_PROCESS = 16  # a process takes seconds to start: with fewer files than this it does not pay
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of representation that a method reads.
+
+    Attributes: name (for messages), types (allowed values of `type`), script (that makes it), entry (of config_preprocess, valid
+    for any data set; None: the script has a configuration of its own).
+    """
+    name: str
+    types: tuple
+    script: str
+    entry: str | None = None
+
+    def entry_for(self, dataset):
+        """The entry of config_preprocess that makes this kind of representation of a data set."""
+        own = f'{dataset}_{self.entry}'
+        return own if own in config_file.config_preprocess else self.entry
+
+    def command(self, dataset):
+        """The command that makes this kind of representation of a data set (str)."""
+        entry = self.entry and self.entry_for(dataset)
+        return ' '.join(filter(None, (self.script, entry, None if entry and entry != self.entry else f'dataset={dataset}')))
+
+    def configuration(self, dataset):
+        """The configuration of preprocess.py that makes this kind of representation of a data set (dictionary)."""
+        return complete(configure('config_preprocess', self.entry_for(dataset), [f'dataset={dataset}']))
+
+
+SPECTROGRAMS = Kind('spectrograms', ('time-freq', 'waveform'), 'preprocess.py', 'spec')
+EXAMPLES = Kind('examples for VGGish', ('audioset',), 'preprocess.py', 'audioset')
+MFCC = Kind('MFCC statistics', ('mfcc',), 'knn_mfcc.py')
+
+
+def complete(config, **defaults):
+    """A configuration of a representation with its folder, and with keys that its entry leaves out."""
+    config = {'convert_id': False, 'n_machines': 1, 'machine_i': 0, **defaults, **config}
+    parameters(config)  # raises UserError if the type does not fit the entry
+    return {**config, 'audio_representation_folder': f'audio_representation/{config["identifier"]}__{config["type"]}/'}
+
+
+def parameters(config):
+    """The part of a configuration, or of config.json, that determines what the arrays hold (dictionary)."""
+    names = PARAMETERS[config['type']]
+    if config['type'] == 'time-freq':
+        names += PARAMETERS[config['spectrogram_type']] if 'spectrogram_type' in config else ()
+    values = {**vars(vggish_params), **config}
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise UserError(f'type={config["type"]!r} is not valid here, the configuration lacks {listing(missing)}: start from '
+                        f'another entry, e.g. spec for spectrograms')
+    return {name: values[name] for name in names}
+
+
+# ---- one file, many files --------------------------------------------------------------------------------------------
+
+def is_up_to_date(audio, target):
+    """Whether `target` is a complete array made from `audio` as it is now.
+
+    An array has the modification time of its sound file, so that a replaced sound file, older or newer, is noticed.
+    """
+    try:
+        same_time = abs(target.stat().st_mtime_ns - audio.stat().st_mtime_ns) < 10_000  # ns; some file systems round
+        return same_time and np.load(target, mmap_mode='r', allow_pickle=False).dtype == np.float32
+    except (OSError, ValueError, EOFError):  # missing, or not a complete .npy file
+        return False
+
+
+@functools.cache
+def end_with(parent):
+    """End this worker soon after the process `parent` has ended: a killed process cannot stop its workers.
+
+    Cached: a worker starts one such thread, for however many files.
+    """
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def make_in_worker(audio, target, config, parent):
+    """make_one in the process that joblib chooses."""
+    if os.getpid() != parent:
+        end_with(parent)
+    return make_one(audio, target, config)
+
+
+def make_one(audio, target, config):
+    """Compute and store one representation; returns None, or the reason why the audio file was refused."""
+    try:
+        modified = audio.stat().st_mtime_ns if audio.exists() else None  # before reading: the file may be replaced meanwhile
+        array = compute(audio, config)
+    except UserError as problem:
+        return str(problem)
+    except Exception as problem:  # an error of one file must not stop the others
+        if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        return f'{type(problem).__name__}: {problem}'
+    save_array(target, array, modified)
+    return None
+
+
+def save_array(target, array, modified):
+    """Write an array with the modification time (ns) of the sound file it was made from; is_up_to_date compares it."""
+    with atomic(target) as temporary:
+        try:
+            np.save(temporary, array)
+        except OSError as problem:  # on a full disk, NumPy reports only how much it wrote
+            raise OSError(problem.errno or errno.ENOSPC, problem.strerror or str(problem), str(target)) from None
+        os.utime(temporary, ns=(modified, modified))
+
+
+def make_all(clips, config, processes):
+    """Call make_one for every (id, audio, target) in several processes or on a cluster; returns id -> reason of refused files."""
+    pending = [clip for clip in clips if not is_up_to_date(clip[1], clip[2])]
+    if len(pending) < len(clips):
+        print(f'{len(clips) - len(pending)} of {len(clips)} clips are there already and up to date')
+    on_cluster = bool(config.get('scheduler') and pending)
+    processes = -1 if on_cluster else max(1, min(processes, len(pending) // FILES_PER_PROCESS))
+    with contextlib.ExitStack() as stack:
+        if on_cluster:
+            stack.enter_context(cluster.connect(config['scheduler']))
+            stack.enter_context(joblib.parallel_config('dask'))
+        # small batches keep all processes busy until the end
+        pool = joblib.Parallel(n_jobs=processes, return_as='generator', batch_size=4, pre_dispatch='4*n_jobs')
+        # this process handles Ctrl-C; its workers, which this call starts, inherit that the signal is ignored
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            reasons = pool(joblib.delayed(cluster.remote(make_one))(cluster.pack(audio, target, config)) if on_cluster else
+                           joblib.delayed(make_in_worker)(audio, target, config, os.getpid()) for _, audio, target in pending)
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        where = 'Dask workers' if on_cluster else f'{processes} process(es)'
+        reasons = tqdm(reasons, total=len(pending), desc=f'{config["type"]}, {where}', unit='clip', disable=not pending, **PROGRESS)
+        try:
+            return {key: reason for reason, (key, _, _) in zip(reasons, pending) if reason}
+        except TerminatedWorkerError:
+            raise UserError('a process was killed, perhaps because memory ran out: start the same command again with a '
+                            'smaller num_processing_units; finished clips are kept') from None
+
+
+# ---- making a representation -------------------------------------------------------------------------------------------
+
+def audio_folder(config):
+    """The folder of the sound files: the configured one, or the one that the index script read."""
+    if config['audio_folder'] is not None:
+        folder = data_folder() / config['audio_folder']
+        remedy = 'set audio_folder, e.g. audio_folder=/path/to/the/audio'
+    else:
+        source = index_folder(config['dataset']) / f'source_{config["dataset"]}.json'
+        remedy = 'make the index with the script in aux/, or set audio_folder, e.g. audio_folder=/path/to/the/audio'
+        folder = Path(read_json(source, remedy).get('audio_folder') or source / 'audio_folder')
+    if not folder.is_dir():
+        raise UserError(f'the audio folder {folder} does not exist: {remedy}')
+    return folder
+
+
+def list_clips(config, folder):
+    """This machine's contiguous share of the index as a list of (id, audio path, target path)."""
+    index = read_index(data_folder() / config['index_file'])
+    audio_root = audio_folder(config)
+    clips = [(key, audio_root / audio, folder / ((key if config['convert_id'] else str(Path(audio).with_suffix(''))) + '.npy'))
+             for key, audio in index.items()]
+    targets = {}
+    for key, audio, target in clips:
+        if target in targets:
+            raise UserError(f'{audio} and {targets[target]} would share the file {target.name}: set convert_id=True')
+        targets[target] = audio
+    share = len(clips) // config['n_machines']
+    first = share * config['machine_i']
+    return clips[first:] if config['machine_i'] == config['n_machines'] - 1 else clips[first:first + share]
+
+
+def claim_folder(config):
+    """Create the representation's folder, or check that it was made with the same parameters; returns its Path."""
+    folder = data_folder() / config['audio_representation_folder']
+    settings = folder / 'config.json'
+    wanted = {**parameters(config), 'dataset': config['dataset'], 'convert_id': config['convert_id']}
+    if settings.exists():
+        found = read_json(settings, 'delete the folder and run again')
+        differing = [f'{k}={found.get(k)!r} (asked: {v!r})' for k, v in wanted.items() if found.get(k) != v]
+        if not differing:
+            return folder
+        if not config['overwrite']:
+            raise UserError(f'{folder} holds a representation made with other parameters: {", ".join(differing)}. Set '
+                            f'overwrite=True to replace it, or another identifier to keep both')
+        print(f'replacing what was made with {", ".join(differing)}')
+        # config.json goes last: after an interruption it still describes the arrays that are left
+        for stale in [*folder.glob('*.tsv'), *folder.rglob('*.npy'), settings]:
+            stale.unlink()
+    write_json(settings, {**wanted, 'identifier': config['identifier'], 'configuration': config['configuration'],
+                          'overrides': config['overrides']})
+    return folder
+
+
+def finish(config, folder, clips, refused):
+    """Write this machine's index and error list and, when all shares exist, index.tsv; returns whether they do."""
+    machine = config['machine_i']
+    index = read_index(data_folder() / config['index_file'])
+    good = [f'{key}\t{target.relative_to(data_folder())}\t{index[key]}\n' for key, _, target in clips if key not in refused]
+    bad = [f'{key}\t{index[key]}\t{" ".join(reason.split())}\n' for key, reason in refused.items()]
+    for stale in folder.glob(f'*_{machine}.tsv'):
+        stale.unlink()
+    if bad:
+        write_text(folder / f'errors_{machine}.tsv', ''.join(bad))
+    if good:
+        write_text(folder / f'index_{machine}.tsv', ''.join(good))
+    # All shares count, for any number of machines. A row that names another file than the index belongs to an older index.
+    made, failed, ours = {}, set(), {key for key, *_ in clips}
+    for part in sorted(folder.glob('index_*.tsv')):
+        own = part.name == f'index_{machine}.tsv'  # other shares may have older rows of this machine's clips
+        made.update((key, row) for key, row in read_rows(part, 3, REMEDY).items()
+                    if row[1] == index.get(key) and (own or key not in ours))
+    for part in folder.glob('errors_*.tsv'):
+        failed.update(key for key, row in read_rows(part, 3, REMEDY).items() if row[0] == index.get(key))
+    if not made.keys() | failed >= index.keys():
+        return False
+    write_text(folder / 'index.tsv', ''.join('\t'.join([key, *made[key]]) + '\n' for key in index if key in made))
+    return True
+
+
+def store(config):
+    """Make a representation, or this machine's share of it; arrays that are up to date stay.
+
+    `config` is a configuration from `complete`. Returns id -> reason of the refused sound files, which errors_<machine_i>.tsv lists.
+    """
+    folder = data_folder() / config['audio_representation_folder']
+    clips = list_clips(config, folder)
+    processes = joblib.cpu_count() if config['num_processing_units'] == 'all' else config['num_processing_units']
+    # one lock for shared files, one for this share, held throughout
+    lock, own_lock = (folder.with_name(f'.lock_{folder.name}{suffix}') for suffix in ('', f'_{config["machine_i"]}'))
+    with locked(own_lock):
+        with locked(lock):
+            claim_folder(config)
+        refused = make_all(clips, config, processes)
+        with locked(lock):
+            complete = finish(config, folder, clips, refused)
+    print(f'{folder}: {len(clips) - len(refused)} of {len(clips)} clips')
+    if not complete:
+        print(f'index.tsv is written when all {config["n_machines"]} machines have finished')
+    if refused:
+        names = {key: audio for key, audio, _ in clips}
+        print(f'refused, see errors_{config["machine_i"]}.tsv there:')
+        print('\n'.join(f'  id {key}: {names[key]}: {reason}' for key, reason in list(refused.items())[:20]))
+        print(f'  and {len(refused) - 20} more' if len(refused) > 20 else '', end='')
+    return refused
+
+
+# ---- reading a representation ----------------------------------------------------------------------------------------
+
+class Representation:
+    """A representation folder made by preprocess.py, ready to be read.
+
+    Attributes: folder (Path), settings (content of config.json), paths (id -> path of the array relative to
+    DATA_FOLDER), audio (id -> path of the sound file relative to the audio folder).
+    """
+
+    def __init__(self, relative_folder, dataset, kind=SPECTROGRAMS, expected=None):
+        """Open and check a folder.
+
+        Args:
+            relative_folder: folder relative to DATA_FOLDER.
+            dataset: name of the data set; its index must agree with the one that the representation was made from.
+            kind: Kind that the folder must hold.
+            expected: parameters that a trained model was made with, for its evaluation; None otherwise.
+
+        Raises UserError when the folder is missing, incomplete, stale or of another kind, with the command that corrects it.
+        """
+        self.folder = data_folder() / relative_folder
+        identifier, _, _ = self.folder.name.rpartition('__')
+        own = '' if identifier == dataset else f' identifier={identifier}'
+        self.remedy = f'run `python {kind.command(dataset)}{own}` first'
+        self.settings = read_json(self.folder / 'config.json', self.remedy)
+        rows = read_rows(self.folder / 'index.tsv', 3, self.remedy)
+        self.paths = {key: path for key, (path, _) in rows.items()}
+        self.audio = {key: audio for key, (_, audio) in rows.items()}
+        self.refused = {}
+        for errors in sorted(self.folder.glob('errors_*.tsv')):
+            self.refused.update({key: reason for key, (_, reason) in read_rows(errors, 3, self.remedy).items()})
+        if self.settings.get('type') not in kind.types:
+            raise UserError(f'{self.folder} does not hold {kind.name}: set audio_representation_folder to a folder that does '
+                            f'(python {kind.command(dataset)})')
+        if expected is not None:
+            self._compare(expected, 'the experiment was trained with', 'make that representation again, or train again')
+        elif kind.entry:
+            self._compare_with_configuration(self.settings.get('configuration', kind.entry_for(dataset)), dataset)
+        index_file = index_folder(dataset) / f'index_{dataset}_folds_all.tsv'
+        if index_file.exists():
+            index = read_index(index_file)
+            stale = [key for key in self.audio if self.audio[key] != index.get(key)]
+            if stale:
+                raise UserError(f'{self.folder / "index.tsv"} and {index_file} disagree about {len(stale)} clips (ids '
+                                f'{listing(stale)}): the index was made again since; {self.remedy}')
+
+    def _compare_with_configuration(self, name, dataset):
+        """Raise UserError if the entry of config_preprocess was edited since the representation was made.
+
+        Keys that were set on the command line of preprocess.py stand in config.json and count.
+        """
+        if name not in config_file.config_preprocess:
+            return
+        overrides = {k: v for k, v in self.settings.get('overrides', {}).items() if k in config_file.config_preprocess[name]}
+        wanted = complete(configure('config_preprocess', name, [f'dataset={dataset}']))
+        command = f'{name} dataset={dataset}' if config_file.config_preprocess[name]['dataset'] != dataset else name
+        wanted.update(overrides)
+        if data_folder() / wanted['audio_representation_folder'] == self.folder:
+            self._compare(parameters(wanted), f'config_preprocess[{name!r}] asks for',
+                          f'run `python preprocess.py {command} overwrite=True`, or correct the configuration')
+
+    def _compare(self, wanted, who, remedy):
+        differing = [f'{k}={v!r} (here: {self.settings.get(k)!r})' for k, v in wanted.items() if self.settings.get(k) != v]
+        if differing:
+            raise UserError(f'{self.folder} was made with other parameters: {who} {", ".join(differing)}; {remedy}')
+
+    def select(self, labels, path, skip_missing):
+        """Those of labels (id -> label) that can be loaded; missing ones are an error unless skip_missing."""
+        missing = [key for key in labels if key not in self.paths]
+        if missing and not skip_missing:
+            reasons = [f'{key} ({self.refused.get(key, "not in its index: index and ground truth disagree")})' for key in missing]
+            raise UserError(f'{len(missing)} clips of {path} are missing in {self.folder}: ids {listing(reasons)}. Correct the '
+                            f'files and {self.remedy.replace(" first", " again")}, or set skip_missing=True to go on without them')
+        if missing:
+            print(f'skipping {len(missing)} clips of {path} that are missing in the representation: ids {listing(missing)}')
+        return {key: label for key, label in labels.items() if key in self.paths}
+
+    def modified(self, key):
+        """When the sound file that a clip's array was made from was last modified, ns since 1970."""
+        try:
+            return (data_folder() / self.paths[key]).stat().st_mtime_ns
+        except FileNotFoundError:
+            raise self._missing(key) from None
+
+    def _missing(self, key):
+        return UserError(f'{data_folder() / self.paths[key]} (id {key}) does not exist: {self.remedy.replace(" first", " again")}')
+
+    def open(self, key):
+        """The array of a clip, float32, memory-mapped: (T, M), or (D,) for a type with one vector per clip.
+
+        Examples for VGGish (audioset) come as their frames, one after the other: example i begins at frame 96 i.
+        """
+        path = data_folder() / self.paths[key]
+        try:
+            array = np.load(path, mmap_mode='r', allow_pickle=False)
+        except FileNotFoundError:
+            raise self._missing(key) from None
+        except (ValueError, EOFError) as problem:
+            raise UserError(f'{path} (id {key}) is damaged ({problem}): delete it and '
+                            f'{self.remedy.replace(" first", " again")}') from None
+        return array.reshape(-1, array.shape[2]) if array.ndim == 3 and self.settings.get('type') == 'audioset' else array
+
+    def bands(self, key):
+        """M, after checking that the clip has two dimensions."""
+        array = self.open(key)
+        if array.ndim != 2:
+            raise UserError(f'{data_folder() / self.paths[key]} has shape {array.shape}: expected frames x bands')
+        return array.shape[1]
