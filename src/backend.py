@@ -1,6 +1,5 @@
 """TensorFlow and Keras, with start-up logs suppressed. All other modules import them from here."""
 import contextlib
-import functools
 import os
 import sys
 import tempfile

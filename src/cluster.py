@@ -17,8 +17,8 @@ def connect(address):
 
     Raises UserError: no scheduler, no worker, a worker without this project or with another DATA_FOLDER.
     """
-    import distributed  # half a second that others need not wait
-    logging.getLogger('distributed.client').setLevel(logging.CRITICAL)  # what it would say comes as an exception
+    import distributed  # imported here: it takes half a second
+    logging.getLogger('distributed.client').setLevel(logging.CRITICAL)  # its messages come as exceptions, too
     start = START.format(address=address, folder=data_folder())
     try:
         client = distributed.Client(address, timeout=PATIENCE, set_as_default=True)
@@ -53,10 +53,10 @@ def check(client, start):
 
 
 def remote(function):
-    """A function of this project for workers: called with pack(*arguments) and more, it gives function(*arguments, *more).
+    """A form of a function of this project for workers: called with pack(*arguments) and more, it returns function(*arguments, *more).
 
-    A scheduler, which reads what it passes on, need not have this project, and workers find it where it is here: a function
-    inside a function is sent as its code, not as a name to be imported.
+    A nested function is sent as its code, not as a name to be imported. So the scheduler, which unpickles tasks, does not need
+    this project, and workers import it from the folder where it is here.
     """
     module, name, source = function.__module__, function.__qualname__, str(Path(__file__).resolve().parent)
 
@@ -71,31 +71,31 @@ def remote(function):
 
 
 def pack(*arguments):
-    """Arguments for what `remote` gives, as bytes."""
+    """Arguments for a function from `remote`, as bytes."""
     return pickle.dumps(arguments)
 
 
 def sees(path, name):
-    """On a worker: True when its DATA_FOLDER has this path and shows a file of that name, otherwise its path (str)."""
+    """On a worker: True if its DATA_FOLDER has this path and contains a file of that name, else its path (str)."""
     return True if str(data_folder()) == path and Path(path, name).exists() else str(data_folder())
 
 
-def carry_out(run, jobs, address):
-    """Yield (job, run(job)) of each job as it ends, in any order; of a job that cannot be carried out, the exception.
+def run(function, jobs, address):
+    """Yield (job, function(job)) of each job as it ends, in any order; the exception if it could not be run.
 
-    The jobs of one experiment wait for each other, all others run side by side. What a lost worker had is run again on
-    another one; a job that several workers were lost with counts as impossible.
+    The jobs of one experiment wait for each other, all others run side by side. The job of a lost worker is run again on
+    another one; if several workers are lost with a job, it fails.
 
     Args:
-        run: function of this project; called with a job, the DATA_FOLDER of this process, and the result of the job of the
-            same experiment before, if there is one.
+        function: function of this project, called with a job, the DATA_FOLDER of this process, and the result of the previous
+            job of the same experiment, if there is one.
     """
     import distributed
     with connect(address) as client:
         futures, last = {}, {}
         for number, job in enumerate(jobs):
             before = [last[job.experiment]] if job.experiment in last else []
-            last[job.experiment] = client.submit(remote(run), pack(job, str(data_folder())), *before, priority=-number, pure=False,
+            last[job.experiment] = client.submit(remote(function), pack(job, str(data_folder())), *before, priority=-number, pure=False,
                                                  key=f'run-{uuid.uuid4().hex}')
             futures[last[job.experiment]] = job
         for future in distributed.as_completed(futures, raise_errors=False):

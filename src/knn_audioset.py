@@ -7,22 +7,12 @@ Reads:  vggish_model.ckpt (aux/download.py vggish), audio_representation/<datase
 Writes: audio_representation/<dataset>__audioset__vggish_<checkpoint>/ (embeddings), experiments/fold_<fold>_<seconds>/
         (train_ids.tsv and results per run), a row per run in experiments/results.tsv; all under DATA_FOLDER.
 """
-import checkpoint
-import embeddings
-import nearest
-from experiment import configuration_from_command_line
-from fewshot import Task
+from methods import train_from_command_line
 from shared import run_script
 
 
 def main():
-    config = configuration_from_command_line(__doc__, 'config_knn_audioset', 'audioset')
-    checkpoint.path_of(config)  # None is no choice here
-    config = checkpoint.configuration(config)
-    task = Task.load(config, wanted=('train', 'test'))
-    features = embeddings.embeddings_of([*task.train, *task.test], task.representation, config)
-    experiment = nearest.run_baseline('knn_audioset', config, task, features)
-    print(f'results: experiments/{experiment}\nnext: python report.py dataset={config["dataset"]}')
+    train_from_command_line(__doc__, 'config_knn_audioset')
 
 
 if __name__ == '__main__':

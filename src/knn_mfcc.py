@@ -8,21 +8,20 @@ Writes: audio_representation/<identifier>__mfcc/ (features), experiments/fold_<f
 """
 import sys
 
-import nearest
-import representations
-from experiment import configuration_from_command_line
-from fewshot import Task
+import representation
+from methods import train_from_command_line
 from shared import run_script
 
 
-def main():
-    config = configuration_from_command_line(__doc__, 'config_knn_mfcc', 'mfcc')
-    refused = representations.store(config)
+def compute_features(config):
+    """Compute the features that are missing. Ends the script if sound files are refused, unless skip_missing."""
+    refused = representation.store(config)
     if refused and not config['skip_missing']:
-        sys.exit(f'\n{len(refused)} sound files were refused: mend or remove them, or set skip_missing=True')
-    task = Task.load(config)
-    experiment = nearest.run_baseline('knn_mfcc', config, task, nearest.stored_vectors(task))
-    print(f'results: experiments/{experiment}\nnext: python report.py dataset={config["dataset"]}')
+        sys.exit(f'\n{len(refused)} sound files were refused: correct or remove them, or set skip_missing=True')
+
+
+def main():
+    train_from_command_line(__doc__, 'config_knn_mfcc', before=compute_features)
 
 
 if __name__ == '__main__':

@@ -1,40 +1,39 @@
-"""Plans of many experiments: the runs that they consist of, which of these are done, what the others will take."""
-import math
+"""Plans of many experiments: the runs that they consist of, which of these are done, how long the others will take."""
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
-import checkpoint
 import config_file
-import representations
-from experiment import ALL, RESULT_COLUMNS, configure, data_name, experiments_folder, read_results, recipe, results_path
-from fewshot import Task, task_key
-from shared import UserError, data_folder, ground_truth_path, index_folder, listing, read_classes, read_ground_truth
-from tables import position
+import pretrained
+import representation
+from analysis import position
+from configuration import ALL, KEYS
+from fewshot import split_key
+from methods import METHODS
+from results import config_hash, data_hash
+from shared import UserError, data_folder, index_folder, listing, read_classes, read_ground_truth
 
-PLAN = ('datasets', 'folds', 'n_shots', 'methods', 'num_experiment_runs', 'seed', 'scheduler', 'dry_run')
-# what a plan decides for its methods under other names, or leaves to the data set
-DECIDED = ('dataset', 'fold', 'n_shot', 'gt_train', 'gt_val', 'gt_test', 'num_classes_dataset', 'resume', 'identifier',
-           'index_file', 'audio_folder', 'audio_representation_folder', 'load_model', 'model_number', 'pre_processing')
 NEEDS_CHECKPOINT = 'needs the VGGish checkpoint'
-IDENTITY = ['dataset', 'fold', 'n_shot', 'seed', 'run', 'recipe', 'data']  # columns of results.tsv that tell results apart
+IDENTITY = ['dataset', 'fold', 'n_shot', 'seed', 'run', 'config_hash', 'data']  # columns of results.tsv that identify a result
 
 
-def entry_of(method):
-    """The entry of config_file.py that a method of config_methods begins with."""
-    group, entry, _ = config_file.config_methods[method]
-    return getattr(config_file, group)[entry]
+def method_of(name):
+    """The methods.Method and the entry of config_file.py of a method in config_methods."""
+    group, entry, _ = config_file.config_methods[name]
+    return METHODS[group], getattr(config_file, group)[entry]
 
 
-def needs_checkpoint(method):
-    """Whether a method begins with VGGish."""
-    return 'checkpoint' in entry_of(method)
+def needs_checkpoint(name):
+    """Whether a method in config_methods starts from a pretrained network."""
+    return method_of(name)[0].pretrained
 
 
 def method_keys():
-    """Keys that a plan may set in its methods: those that any of them has, apart from what the plan decides otherwise."""
-    return {key for method in config_file.config_methods for key in entry_of(method) if key not in DECIDED and key not in PLAN}
+    """Keys that a plan may set in its methods: those that a method has, unless the plan or config_methods sets them (set)."""
+    fixed = {'load_model', 'resume', 'audio_folder', 'num_experiment_runs', *(key for *_, values in
+             config_file.config_methods.values() for key in values if key != 'save_weights')}
+    allowed = {key for key, (_, role) in KEYS.items() if role in ('method', 'evaluation', 'output', 'run', 'machine')} - fixed
+    return (allowed | {'skip_missing'}) & set().union(*(method_of(name)[1] for name in config_file.config_methods))
 
 
 @dataclass(eq=False)
@@ -43,7 +42,7 @@ class Job:
 
     Attributes: method (name in config_methods), config (the experiment's, with as many runs as are needed for this one),
     run (its number), train_clips and test_clips (how many), identity (values of the columns IDENTITY in results.tsv; of
-    recipe and data None while there is no representation).
+    config_hash and data None while there is no representation).
     """
     method: str
     config: dict
@@ -58,7 +57,7 @@ class Job:
 
     @property
     def round(self):
-        """A picture is there after the first round, which has the first run on the first fold of everything."""
+        """The first round has the first run of everything on the first fold, and gives a first picture."""
         return self.run, self.config['fold']
 
     @property
@@ -68,22 +67,23 @@ class Job:
 
 
 class Plan:
-    """A plan, opened: which of its methods can be run, and what it consists of.
+    """A plan: which of its methods can be run, and the runs that it consists of.
 
-    Attributes: name, config, missing (list of (data set, method, reason) of what must be left out), notes (list of str).
+    Attributes: name, config, missing (list of (data set, method, reason) of methods that are left out), notes (list of str).
     """
 
     def __init__(self, config):
-        """Check a configuration from experiment.configure. Raises UserError for what no experiment could be run with."""
+        """Check a configuration from configuration.configure. Raises UserError for values that no experiment can have."""
         config = {key: list(dict.fromkeys(value)) if isinstance(value, list) else value for key, value in config.items()}
         self.name, self.config, self.notes = config['configuration'], config, []
         unknown = [method for method in config['methods'] if method not in config_file.config_methods]
         if unknown:
             raise UserError(f'methods={unknown} are not in config_methods of config_file.py; there are: '
                             f'{", ".join(config_file.config_methods)}')
-        self.settings = {key: value for key, value in config.items() if key not in (*PLAN, 'configuration', 'overrides')}
+        keys = method_keys()
+        self.settings = {key: value for key, value in config.items() if key in keys}
         useless = [key for key in config['overrides'] if key in self.settings
-                   and not any(key in entry_of(method) for method in config['methods'])]
+                   and not any(key in method_of(method)[1] for method in config['methods'])]
         if useless:
             raise UserError(f'{listing(useless)}: no method of the plan has such a key')
         self.folds = {dataset: self._folds_of(dataset) for dataset in config['datasets']}
@@ -93,20 +93,21 @@ class Plan:
         self.missing = [(dataset, method, NEEDS_CHECKPOINT) for dataset in config['datasets']
                         for method in config['methods'] if needs_checkpoint(method) and not self._has_checkpoint(method)]
         left_out = dict.fromkeys(method for _, method, _ in self.missing)
-        if left_out:
-            self.notes.append(f'{", ".join(left_out)}: left out, no VGGish checkpoint. {checkpoint.REMEDY}')
+        for network in dict.fromkeys(method_of(method)[1]['network'] for method in left_out):
+            names = [method for method in left_out if method_of(method)[1]['network'] == network]
+            self.notes.append(f'{", ".join(names)}: left out, no {pretrained.NETWORKS[network].title} checkpoint. '
+                              f'{pretrained.NETWORKS[network].remedy}')
         self.methods = [method for method in config['methods'] if method not in left_out]
         self._known = {}
 
     def _has_checkpoint(self, method):
-        path = self.settings.get('checkpoint', entry_of(method)['checkpoint'])
-        return path is None or checkpoint.files_of(checkpoint.place(path))
+        return pretrained.is_there({**method_of(method)[1], **self.settings})
 
     def _asked_folds(self):
         return [] if self.config['folds'] == ALL else self.config['folds']
 
     def _folds_of(self, dataset):
-        read_classes(dataset)  # says what to do where there is no index
+        read_classes(dataset)  # raises UserError without an index
         names = (path.name for path in index_folder(dataset).glob(f'gt_{dataset}_fold*_test.tsv'))
         there = sorted(int(name[len(f'gt_{dataset}_fold'):-len('_test.tsv')]) for name in names)
         folds = [fold for fold in there if fold in (self._asked_folds() or there)]
@@ -117,12 +118,12 @@ class Plan:
         return folds
 
     def configure(self, method, dataset, fold, n_shot, runs):
-        """The configuration of an experiment, as the method's script would have it."""
-        group, entry, differing = config_file.config_methods[method]
-        values = {**differing, **{key: value for key, value in self.settings.items() if key in entry_of(method)},
+        """The configuration of an experiment, as the method's script makes it."""
+        _, entry, differing = config_file.config_methods[method]
+        definition, keys = method_of(method)
+        values = {**differing, **{key: value for key, value in self.settings.items() if key in keys},
                   'dataset': dataset, 'fold': fold, 'n_shot': n_shot, 'seed': self.config['seed'], 'num_experiment_runs': runs}
-        config = configure(group, entry, [f'{key}={value!r}' for key, value in values.items()])
-        return checkpoint.configuration(config) if 'checkpoint' in config else config
+        return definition.configure(entry, [f'{key}={value!r}' for key, value in values.items()])
 
     def describe(self, jobs):
         """'plan esc10: 125 runs; esc10, folds 0, 1, 2, 3, 4; n = 1, 2, 5, 10, 20; 6 methods'."""
@@ -131,23 +132,24 @@ class Plan:
                 f'{", ".join(self.methods)}; {self.config["num_experiment_runs"]} run(s) each')
 
     def make_representations(self):
-        """Compute what the methods learn from, where it is not there yet; returns id -> reason of refused sound files."""
+        """Compute the representations that the methods read and that are missing; returns id -> reason of refused sound files."""
         refused = {}
         for dataset, folds in self.folds.items():
             seen = set()
-            for config in (self.configure(method, dataset, folds[0], ALL, 1) for method in self.methods):
+            for method in self.methods:
+                config, kind = self.configure(method, dataset, folds[0], ALL, 1), method_of(method)[0].kind
+                wanted = kind.configuration(dataset) if kind.entry else config
                 folder = config['audio_representation_folder']
-                wanted = config if 'identifier' in config else preprocessing(config)
                 if folder not in seen and wanted['audio_representation_folder'] == folder:
-                    problems = representations.store({**wanted, 'scheduler': self.config['scheduler']})
+                    problems = representation.store({**wanted, 'scheduler': self.config['scheduler']})
                     refused.update({f'{dataset} {key}': reason for key, reason in problems.items()})
                 seen.add(folder)
         if refused and not self.settings.get('skip_missing'):
-            raise UserError(f'{len(refused)} sound files were refused, see above: mend or remove them, or set skip_missing=True')
+            raise UserError(f'{len(refused)} sound files were refused, see above: correct or remove them, or set skip_missing=True')
         return refused
 
     def jobs(self):
-        """All runs of the plan (list of Job), those first that give an early picture: one run of everything, then more."""
+        """All runs of the plan (list of Job). First comes one run of everything, for an early picture, then the others."""
         jobs = []
         for run in range(self.config['num_experiment_runs']):
             for dataset, folds in self.folds.items():
@@ -162,51 +164,39 @@ class Plan:
 
     def _job(self, method, dataset, fold, n_shot, run):
         config = self.configure(method, dataset, fold, n_shot, run + 1)
-        per_class, test_clips, identity = self._data(config)
+        per_class, test_clips, identity = self._data(method, config)
         if n_shot != ALL and n_shot > min(per_class):
             note = f'{dataset}, n = {n_shot}: left out where the smallest class has fewer training clips ({min(per_class)})'
             self.notes += [note] if note not in self.notes else []
             return None
-        names = (recipe(config | identity), data_name(identity['data'])) if identity else (None, None)
+        hashes = (config_hash(config | identity), data_hash(identity['data'])) if identity else (None, None)
         return Job(method, config, run, sum(per_class) if n_shot == ALL else n_shot * len(per_class), test_clips,
-                   (dataset, fold, str(n_shot), self.config['seed'], run, *names))
+                   (dataset, fold, str(n_shot), self.config['seed'], run, *hashes))
 
-    def _data(self, config):
-        """Training clips of each class (list), number of test clips, and Task.identity; None before there is a representation."""
-        key = task_key(config)
+    def _data(self, method, config):
+        """Training clips of each class (list), number of test clips, and DataSplit.identity; None without a representation."""
+        key = split_key(config)
         if key not in self._known:
             try:
-                task = Task.load(dict(key))
-                train, test, identity = task.train, task.test, task.identity
+                split = method_of(method)[0].load_split(dict(key))
+                train, test, identity = split.train, split.test, split.identity
             except UserError:
                 if not self.config.get('dry_run'):
                     raise
                 train, test = (read_ground_truth(data_folder() / config[part], config['num_classes_dataset'])
                                for part in ('gt_train', 'gt_test'))
                 identity = None
-                note = f'{config["audio_representation_folder"]}: not there or not up to date. It is made first, not estimated here'
+                note = f'{config["audio_representation_folder"]}: missing or not up to date. It is made first; its time is not estimated'
                 self.notes += [note] if note not in self.notes else []
             labels = list(train.values())
             self._known[key] = [labels.count(c) for c in range(config['num_classes_dataset'])], len(test), identity
         return self._known[key]
 
 
-def preprocessing(config):
-    """The configuration of preprocess.py that makes what an experiment on spectrograms or VGGish examples reads."""
-    kind = 'audioset' if 'checkpoint' in config else 'spec'
-    name = f'{config["dataset"]}_{kind}'
-    return configure('config_preprocess', name if name in config_file.config_preprocess else kind, [f'dataset={config["dataset"]}'])
-
-
-# ---- what is done, what the rest will take ---------------------------------------------------------------------------
-
-def results():
-    """All results so far; an empty table before the first one."""
-    return read_results() if results_path().exists() else pd.DataFrame(columns=RESULT_COLUMNS)
-
+# ---- what is done, how long the rest will take -----------------------------------------------------------------------
 
 def identities(rows):
-    """The identity of each row of results.tsv, as in Job (list of tuples)."""
+    """The identity of each row of results.tsv, like that of a Job (list of tuples)."""
     return list(rows[IDENTITY].itertuples(index=False, name=None))
 
 
@@ -222,63 +212,24 @@ def without_result(jobs, rows):
     return [job for job in jobs if job.identity not in done]
 
 
-class Costs:
-    """What runs took so far, to tell what others will take."""
+class Times:
+    """How long runs took so far, to estimate the time of others."""
 
     def __init__(self, rows):
-        draws = list(rows[['dataset', 'fold', 'n_shot']].itertuples(index=False, name=None))
-        clips = {draw: self._train_clips(*draw) for draw in set(draws)}
-        self._rows = rows.assign(train_clips=[clips[draw] for draw in draws]).dropna(subset='train_clips')
-        self._bytes, self._nearest, self._seconds = {}, {}, {}
-
-    @staticmethod
-    def _train_clips(dataset, fold, n_shot):
-        try:
-            classes = len(read_classes(dataset))
-            return classes * int(n_shot) if n_shot != ALL else \
-                len(read_ground_truth(data_folder() / ground_truth_path(dataset, fold, 'train'), classes))
-        except UserError:  # its index is no more
-            return None
-
-    def _like(self, job):
-        """Rows of the same recipe with the nearest number of training clips, of the same data set if possible."""
-        key = job.identity[5], job.config['dataset'], job.train_clips
-        if key not in self._nearest:
-            rows = self._rows[self._rows['recipe'] == job.identity[5]]
-            own = rows[rows['dataset'] == job.config['dataset']]
-            rows = rows if own.empty else own
-            distance = (rows['train_clips'].astype(float) / job.train_clips).map(lambda ratio: abs(math.log(ratio)))
-            self._nearest[key] = rows[distance == distance.min()]
-        return self._nearest[key]
+        seconds = (rows['train_seconds'] + rows['test_seconds']).astype(float)
+        keys = ['config_hash', 'dataset', 'n_shot']
+        self._medians = seconds.groupby([rows[key] for key in keys]).median().to_dict()
 
     def seconds(self, job):
-        """Estimated seconds of a run, None when nothing like it was measured: training in proportion to the training clips
-        of the nearest run, evaluation to the test clips."""
-        key = job.identity[5], job.config['dataset'], job.train_clips, job.test_clips
-        if key not in self._seconds:
-            rows = self._like(job)
-            seconds = rows['train_seconds'] * job.train_clips / rows['train_clips'].astype(float) \
-                + rows['test_seconds'] * job.test_clips / rows['clips']
-            self._seconds[key] = None if rows.empty else float(seconds.mean())
-        return self._seconds[key]
-
-    def bytes(self, job):
-        """Bytes that the model folder of the nearest measured run takes; None when there is none."""
-        for row in self._like(job).itertuples():
-            folder = experiments_folder() / row.experiment / row.model
-            if folder not in self._bytes:
-                self._bytes[folder] = sum(file.stat().st_size for file in folder.glob('*'))
-            if self._bytes[folder]:
-                return self._bytes[folder]
-        return None
+        """The median of runs with the same configuration, data set and n_shot; None without a comparable measurement."""
+        return self._medians.get((job.identity[5], job.config['dataset'], str(job.config['n_shot'])))
 
     def describe(self, jobs):
-        """'about 1 h 20 min and 35 MB; 6 run(s) of which nothing like it was measured'."""
-        seconds, sizes = ([cost for job in jobs if (cost := measure(job)) is not None] for measure in (self.seconds, self.bytes))
+        """'about 1 h 20 min; 6 run(s) without a comparable measurement'."""
+        seconds = [time for job in jobs if (time := self.seconds(job)) is not None]
         unknown = len(jobs) - len(seconds)
-        text = f'about {duration(sum(seconds))} and {sum(sizes) / 1e6:.0f} MB' if seconds else ''
-        more = f'{unknown} run(s) of which nothing like it was measured' if unknown else ''
-        return '; '.join(filter(None, (text, more)))
+        text = f'about {duration(sum(seconds))}' if seconds else ''
+        return '; '.join(filter(None, (text, f'{unknown} run(s) without a comparable measurement' if unknown else '')))
 
 
 def duration(seconds):

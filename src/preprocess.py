@@ -9,16 +9,16 @@ Writes: audio_representation/<identifier>__<type>/ under DATA_FOLDER: the arrays
 """
 import sys
 
-import representations
-from experiment import configuration_from_command_line
+import representation
+from configuration import configuration_from_command_line
 from shared import run_script
 
 
 def main():
-    config = configuration_from_command_line(__doc__, 'config_preprocess')
-    refused = representations.store(config)
+    config = representation.complete(configuration_from_command_line(__doc__, 'config_preprocess'))
+    refused = representation.store(config)
     if refused:
-        sys.exit(f'\n{len(refused)} sound files were refused; all others are done. Mend or remove them and run the same '
+        sys.exit(f'\n{len(refused)} sound files were refused; all others are done. Correct or remove them and run the same '
                  f'command again, or train without them (skip_missing=True)')
     if config['type'] != 'waveform':
         command = 'sl_train.py spec' if config['type'] == 'time-freq' else 'transfer_train.py audioset'

@@ -9,19 +9,12 @@ Writes: experiments/fold_<fold>_<seconds>/ under DATA_FOLDER: config.json, model
         confusion_matrix.tsv / .png, class_report.tsv; a row per run in experiments/results.tsv. An interrupted experiment
         continues.
 """
-from experiment import configuration_from_command_line
-from fewshot import Task
+from methods import train_from_command_line
 from shared import run_script
 
 
 def main():
-    config = configuration_from_command_line(__doc__, 'config_proto')
-    task = Task.load(config, wanted=('train', 'test'))
-    import backend  # after the checks, because TensorFlow takes seconds to start
-    import prototypical
-    backend.set_up_device()
-    experiment = prototypical.train_and_evaluate(config, task)
-    print(f'results: experiments/{experiment}\nnext: python report.py dataset={config["dataset"]}')
+    train_from_command_line(__doc__, 'config_proto')
 
 
 if __name__ == '__main__':

@@ -12,11 +12,11 @@ Writes: experiments/report_<plan or dataset>/ (report_all/ for everything): repo
 from pathlib import Path
 
 import plans
-import reports
+import reporting
 from config_file import config_reproduce
-from experiment import configure, parse_arguments, parse_overrides, read_results
+from configuration import configure, parse_arguments, parse_overrides
+from results import read_results
 from shared import UserError, run_script
-
 
 OPTIONS = ('results', 'readme')
 
@@ -27,9 +27,9 @@ def main():
     others = [argument for argument in arguments if argument not in options]
     paths = {key: Path(name).expanduser() for key, name in parse_overrides(options, OPTIONS).items()}
     rows, name, missing = select(plan, others, paths.get('results'))
-    folder = reports.write(rows, name, missing)
+    folder = reporting.write(rows, name, missing)
     if 'readme' in paths:
-        reports.update_readme(paths['readme'], rows, folder)
+        reporting.update_readme(paths['readme'], rows, folder)
 
 
 def select(plan, arguments, results):

@@ -1,4 +1,4 @@
-"""Carrying out the runs of a plan: one after the other in this process, or on the workers of a Dask cluster."""
+"""Execution of a plan: its runs one after the other in this process, shared with other processes, or on a Dask cluster."""
 import contextlib
 import functools
 import time
@@ -10,76 +10,68 @@ import pandas as pd
 from tqdm import tqdm
 
 import cluster
-import embeddings
-import nearest
 import plans
-from evaluation import write_table
-from experiment import experiments_folder
-from fewshot import Task, task_key
-from shared import NO_PLACE, PROGRESS, UserError, data_folder, locked, make_folder
+from experiment import Busy
+from fewshot import split_key
+from methods import METHODS
+from results import experiments_folder, results_so_far
+from shared import NO_PLACE, PROGRESS, UserError, data_folder, locked, make_folder, write_table
 
+POLL = 0.5  # seconds between looks at experiments that other processes hold
 BAR = '{desc}: {n_fmt} of {total_fmt} runs |{bar}| {elapsed} elapsed{postfix}'
 
 
 @dataclass
 class Outcome:
-    """How a run ended: accuracy, or None and the message why it failed; seconds that it took."""
+    """How a run ended: its accuracy, or None and the message why it failed; the seconds that it took; whether another process ran it."""
     accuracy: float | None
     seconds: float
     message: str = ''
+    elsewhere: bool = False
 
 
-def carry_out(plan, jobs, pending, after_round):
-    """Carry out the pending ones of a plan's jobs; returns the failed ones (dictionary Job -> message).
+def run(plan, jobs, pending, after_round):
+    """Run the pending jobs of a plan; returns the failed ones (dictionary Job -> message).
 
-    Shows overall progress and keeps experiments/reproduce_<plan>.tsv, the state of every run. What a run prints goes to
+    Shows overall progress and writes experiments/reproduce_<plan>.tsv, the state of every run. What a run prints goes to
     experiments/reproduce_<plan>.log, or to the console of its worker.
 
     Args:
         plan: plans.Plan.
         jobs, pending: lists of plans.Job.
-        after_round: called when all that belongs to a round (plans.Job.round) is through, unless it is the last one.
+        after_round: called when all runs of a round (plans.Job.round) have ended, except after the last round.
     """
     waiting, failed, left = Counter(job.round for job in pending), {}, dict.fromkeys(pending)
-    PROGRESS['leave'] = False  # of each run's own bars
     try:
-        keep_state(plan, jobs, failed)
+        write_state(plan, jobs, failed)
         with tqdm(total=len(pending), desc=plan.name, disable=not pending, bar_format=BAR, **{**PROGRESS, 'leave': True}) as bar:
             for job, outcome in outcomes(pending, plan):
                 del left[job]
                 waiting[job.round] -= 1
-                results = plans.results()
-                if not outcome.message and plans.rows_of([job], results).empty:  # also where a file system shows it too late
+                results = results_so_far()
+                if not outcome.message and plans.rows_of([job], results).empty:  # also on a slow network file system
                     outcome = Outcome(None, outcome.seconds, 'its result is not in results.tsv: start the same command again')
                 if outcome.message:
                     failed[job] = outcome.message
                 told = f'failed: {outcome.message}' if outcome.message else f'accuracy {outcome.accuracy:.3f}'
-                bar.write(f'{job}: {told} ({plans.duration(outcome.seconds)})')
+                elsewhere = ' by another process' if outcome.elsewhere else ''
+                bar.write(f'{job}: {told} ({plans.duration(outcome.seconds)}{elsewhere})')
                 if left and not waiting[job.round]:
-                    keep_state(plan, jobs, failed)
+                    write_state(plan, jobs, failed)
                     try:
                         after_round()
                     except UserError as problem:  # no reason to stop
                         bar.write(f'no report so far: {problem}')
-                done = [job for job in pending if job not in left and job not in failed]
-                bar.set_postfix_str(time_left(plans.Costs(results), done, left, bar.format_dict['elapsed']), refresh=False)
+                bar.set_postfix_str(f'{plans.Times(results).describe(list(left))} left' if left else '', refresh=False)
                 bar.update()
     finally:
-        keep_state(plan, jobs, failed)
+        write_state(plan, jobs, failed)
     return failed
 
 
-def time_left(costs, done, left, elapsed):
-    """What the jobs that are left will take, by the seconds that others took; faster with several workers."""
-    past, to_do = ([costs.seconds(job) or 0 for job in some] for some in (done, left))
-    pace = elapsed / sum(past) if sum(past) > 60 else 1
-    unknown = sum(cost == 0 for cost in to_do)
-    return f'about {plans.duration(pace * sum(to_do))} left' + (f' and {unknown} runs of unknown length' if unknown else '')
-
-
-def keep_state(plan, jobs, failed):
+def write_state(plan, jobs, failed):
     """Write experiments/reproduce_<plan>.tsv: data set, fold, n_shot, method, run, state and message of each run."""
-    pending = set(plans.without_result(jobs, plans.results()))
+    pending = set(plans.without_result(jobs, results_so_far()))
     rows = [(*job.experiment, job.run, 'failed' if job in failed else 'to do' if job in pending else 'done', failed.get(job, ''))
             for job in jobs]
     rows += [(method, dataset, '', '', '', 'left out', reason) for dataset, method, reason in plan.missing]
@@ -91,54 +83,75 @@ def keep_state(plan, jobs, failed):
 def outcomes(jobs, plan):
     """Yield (job, Outcome) of each job as it ends. Raises OSError when nothing can be written any more."""
     if plan.config['scheduler']:
-        for job, outcome in cluster.carry_out(run_job, jobs, plan.config['scheduler']):
+        for job, outcome in cluster.run(run_job, jobs, plan.config['scheduler']):
             if isinstance(outcome, OSError) and outcome.errno in NO_PLACE:
                 raise outcome
             yield job, Outcome(None, 0.0, describe(outcome)) if isinstance(outcome, BaseException) else outcome
         return
     make_folder(experiments_folder())
-    last = {}
     with open(experiments_folder() / f'reproduce_{plan.name}.log', 'a', encoding='utf-8') as log:
-        for job in jobs:
+        yield from shared_outcomes(jobs, log)
+
+
+def shared_outcomes(jobs, log):
+    """Yield (job, Outcome) of each job. Jobs whose experiment another process holds are postponed until it has ended."""
+    last, pending = {}, jobs
+    while pending:
+        busy = []
+        for job in pending:
             with contextlib.redirect_stdout(log):
                 print(f'\n{time.strftime("%Y-%m-%d %H:%M:%S")}  {job}')
-                last[job.experiment] = run_job(job, str(data_folder()), last.get(job.experiment))
-                log.flush()
-            yield job, last[job.experiment]
+                try:
+                    outcome = run_job(job, str(data_folder()), last.get(job.experiment), wait=False)
+                except Busy as experiment:
+                    print(f'another process works on {experiment}: postponed')
+                    busy.append(job)
+                    continue
+                finally:
+                    log.flush()
+            last[job.experiment] = outcome
+            yield job, outcome
+        if len(busy) == len(pending):
+            time.sleep(POLL)
+        pending = busy
 
 
-def run_job(job, folder, before=None):
-    """Carry out a run unless its result is there; what goes wrong is part of the Outcome, so that other runs go on.
+def run_job(job, folder, before=None, wait=True):
+    """Do a run unless its result exists. Errors become part of the Outcome, so that other runs go on.
 
     Args:
         job: plans.Job.
-        folder: DATA_FOLDER of who asks for it (str).
-        before: Outcome of the run before it of the same experiment, if that was carried out too.
+        folder: DATA_FOLDER of the process that asks for the run (str).
+        before: Outcome of the previous run of the same experiment, if there was one.
+        wait: whether to wait for another process that works on the experiment; False: raise experiment.Busy.
 
     Raises OSError when nothing can be written any more.
     """
-    begin, accuracy, message = time.perf_counter(), None, ''
+    begin, accuracy, message, elsewhere = time.perf_counter(), None, '', False
     try:
-        if str(data_folder()) != folder:  # of a worker that came later than cluster.check
+        if str(data_folder()) != folder:  # a worker that joined after cluster.check
             raise UserError(f'the worker has another DATA_FOLDER, {data_folder()}: start it with DATA_FOLDER={folder}')
         if before and before.message:
             raise UserError('an earlier run of the same experiment failed')
-        if plans.rows_of([job], plans.results()).empty:  # another process may have been quicker
-            run_experiment(job.config)
-        rows = plans.rows_of([job], plans.results())
+        elsewhere = not plans.rows_of([job], results_so_far()).empty
+        if not elsewhere:
+            run_experiment(job.config, wait)
+        rows = plans.rows_of([job], results_so_far())
         if rows.empty:
             raise UserError('its data or configuration have changed since the plan began: start the same command again')
         accuracy = float(rows['accuracy'].iloc[-1])
     except UserError as problem:
         message = ' '.join(str(problem).split())
-    except Exception as problem:  # of whatever kind: the others go on, this one is recorded
+    except Busy:
+        raise
+    except Exception as problem:  # the other runs go on, this one is recorded
         if isinstance(problem, OSError) and problem.errno in NO_PLACE:
             raise
         print(traceback.format_exc())
         message = describe(problem)
     if message:
         print(message)
-    return Outcome(accuracy, time.perf_counter() - begin, message)
+    return Outcome(accuracy, time.perf_counter() - begin, message, elsewhere)
 
 
 def describe(problem):
@@ -148,36 +161,27 @@ def describe(problem):
 
 @functools.cache
 def start_tensorflow():
-    """Once in a process, and only where a network is needed."""
+    """Set up the device, once in a process and only if a network is needed."""
     import backend
     backend.set_up_device()
 
 
-def load_task(config):
-    """The Task of a configuration; the last few are kept, because many experiments are on the same data."""
+def load_split(method, config):
+    """The DataSplit of a configuration; the last few are cached, because many experiments use the same data."""
     files = [f'{config["audio_representation_folder"]}/index.tsv', *(config.get(f'gt_{part}') for part in ('train', 'val', 'test'))]
     times = [(data_folder() / file).stat().st_mtime_ns for file in files if file and (data_folder() / file).exists()]
-    return _load_task(task_key(config), tuple(times))
+    return _load_split(method, split_key(config), tuple(times))
 
 
 @functools.lru_cache(maxsize=4)
-def _load_task(key, _):
-    return Task.load(dict(key))
+def _load_split(method, key, _):
+    return method.load_split(dict(key))
 
 
-def run_experiment(config):
-    """Bring an experiment to as many runs as its configuration wants, each with its result."""
-    task = load_task(config)
-    if config['script'] == 'knn_mfcc':
-        nearest.run_baseline('knn_mfcc', config, task, nearest.stored_vectors(task), again=False)
-    elif config['script'] == 'knn_audioset':
-        features = embeddings.embeddings_of([*task.train, *task.test], task.representation, config)
-        nearest.run_baseline('knn_audioset', config, task, features, again=False)
-    else:
+def run_experiment(config, wait):
+    """Give an experiment as many runs with results as its configuration wants."""
+    method = next(method for method in METHODS.values() if method.script == config['method'])
+    split = load_split(method, config)
+    if method.network:
         start_tensorflow()
-        import prototypical
-        import supervised
-        if config['script'] in prototypical.MODELS:
-            prototypical.train_and_evaluate(config, task, again=False)
-        else:
-            supervised.train(config, task, again=False, score=True)
+    method.train(config, split, again=False, wait=wait)

@@ -6,20 +6,12 @@ Reads:  experiments/<experiment>/ (sl_train.py), audio_representation/<dataset>_
 Writes: in each model folder test.result, test_predictions.tsv, confusion_matrix.tsv / .png, class_report.tsv; in the
         experiment folder experiment.result; a row per run in experiments/results.tsv.
 """
-from experiment import evaluation_from_command_line
-from fewshot import Task
+from methods import evaluate_from_command_line
 from shared import run_script
 
 
 def main():
-    folder, config, models = evaluation_from_command_line(__doc__, 'sl_train', ('gt_test', 'test_hop', 'test_batch_size',
-                                                                                'skip_missing', 'sliding'))
-    task = Task.load(config, wanted=('test',), expected=config['audio_rep'])
-    import backend  # after the checks, because TensorFlow takes seconds to start
-    import supervised
-    backend.set_up_device()
-    supervised.evaluate(folder, config, models, task)
-    print(f'results: {folder}\nnext: python report.py dataset={config["dataset"]}')
+    evaluate_from_command_line(__doc__, 'config_sl')
 
 
 if __name__ == '__main__':

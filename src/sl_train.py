@@ -6,19 +6,12 @@ Reads:  audio_representation/<dataset>__time-freq/ (preprocess.py) and index/<da
 Writes: experiments/fold_<fold>_<seconds>/ under DATA_FOLDER: config.json, models.list, and per run a model folder with
         train_ids.tsv, train_log.tsv, model.weights.h5, model.json. An interrupted experiment continues.
 """
-from experiment import configuration_from_command_line
-from fewshot import Task
+from methods import train_from_command_line
 from shared import run_script
 
 
 def main():
-    config = configuration_from_command_line(__doc__, 'config_sl')
-    task = Task.load(config)
-    import backend  # after the checks, because TensorFlow takes seconds to start
-    import supervised
-    backend.set_up_device()
-    experiment = supervised.train(config, task)
-    print(f'next: python sl_evaluate.py {experiment}')
+    train_from_command_line(__doc__, 'config_sl', evaluate_with=lambda config: 'sl_evaluate.py', score=False)
 
 
 if __name__ == '__main__':

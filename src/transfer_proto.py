@@ -5,22 +5,14 @@ Usage:  CUDA_VISIBLE_DEVICES=0 python transfer_proto.py audioset
 Reads:  vggish_model.ckpt (aux/download.py vggish), audio_representation/<dataset>__audioset/ (preprocess.py) and
         index/<dataset>/.
 Writes: what proto.py writes, under experiments/fold_<fold>_<seconds>/ and experiments/results.tsv; head.npz (the new layer)
-        instead of the weights unless keep_weights=True. An interrupted experiment continues.
+        instead of the weights unless save_weights=True. An interrupted experiment continues.
 """
-import checkpoint
-from experiment import configuration_from_command_line
-from fewshot import Task
+from methods import train_from_command_line
 from shared import run_script
 
 
 def main():
-    config = checkpoint.configuration(configuration_from_command_line(__doc__, 'config_transfer_proto'))
-    task = Task.load(config, wanted=('train', 'test'))
-    import backend  # after the checks, because TensorFlow takes seconds to start
-    import prototypical
-    backend.set_up_device()
-    experiment = prototypical.train_and_evaluate(config, task)
-    print(f'results: experiments/{experiment}\nnext: python report.py dataset={config["dataset"]}')
+    train_from_command_line(__doc__, 'config_transfer_proto')
 
 
 if __name__ == '__main__':

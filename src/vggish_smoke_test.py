@@ -7,11 +7,11 @@ Prints: shape of the examples of 3 s of a 1 kHz sine, mean and standard deviatio
 """
 import numpy as np
 
-import checkpoint
 import config_file
+import pretrained
 import vggish_input
 import vggish_params
-from experiment import parse_arguments, parse_overrides
+from configuration import parse_arguments, parse_overrides
 from shared import UserError, run_script
 
 SECONDS, FREQUENCY = 3, 1000
@@ -21,14 +21,15 @@ TOLERANCE = 0.1  # of the published figure
 
 def main():
     _, arguments = parse_arguments(__doc__)
-    config = {'checkpoint': config_file.VGGISH_CHECKPOINT, **parse_overrides(arguments, ('checkpoint',))}
-    path = checkpoint.path_of(config)
+    vggish = pretrained.NETWORKS['vggish']
+    config = {'network': 'vggish', 'checkpoint': config_file.VGGISH_CHECKPOINT, **parse_overrides(arguments, ('checkpoint',))}
+    path = pretrained.path_of(config)
     import backend  # after the checks, because TensorFlow takes seconds to start
     import vggish_slim
     backend.set_up_device()
     values = vggish_slim.read_checkpoint(path)
-    digest = checkpoint.digest(path)
-    print(f'{path}: sha256 {digest}' + (', as published' if digest == checkpoint.SHA256 else ''))
+    digest = pretrained.digest(path)
+    print(f'{path}: sha256 {digest}' + (', as published' if digest == vggish.sha256 else ''))
     rate = vggish_params.SAMPLE_RATE
     sine = np.sin(2 * np.pi * FREQUENCY * np.arange(SECONDS * rate) / rate)
     examples = vggish_input.waveform_to_examples(sine, rate, rounded=False)  # as when the figures were published
@@ -42,7 +43,7 @@ def main():
             wrong.append(f'the {name} of the embeddings is {found:.6f}, not {PUBLISHED[name]:.6f}')
     if wrong:
         raise UserError('; '.join(wrong) + ('. The checkpoint is the published one: input or network are wrong' if digest ==
-                                            checkpoint.SHA256 else f'. This is another checkpoint. {checkpoint.REMEDY}'))
+                                            vggish.sha256 else f'. This is another checkpoint. {vggish.remedy}'))
     print('VGGish computes what its authors published')
 
 

@@ -1,15 +1,18 @@
 """Reports: what has been measured as a folder of Markdown, tables and figures, and as a part of a README."""
+import datetime
 import re
 
+import numpy as np
 import pandas as pd
 
+import analysis
 import figures
 import plans
-import tables
 from config_file import config_reproduce
-from evaluation import write_table
-from experiment import ALL, config_of, experiments_folder
-from shared import UserError, atomic, locked, read_classes, write_text
+from configuration import ALL
+from experiment import config_of
+from results import experiments_folder
+from shared import UserError, atomic, locked, read_classes, write_table, write_text
 
 LEGEND = '''\
 ## How to read this
@@ -41,7 +44,7 @@ def write(rows, name, missing=(), quiet=False):
         missing: list of (dataset, method, reason) of methods that could not be run.
         quiet: whether to print nothing; otherwise the accuracy tables, and where the report is.
 
-    Writes report.md; accuracy.tsv, paired.tsv, verdicts.tsv, costs.tsv (see tables; empty cells: not defined);
+    Writes report.md; accuracy.tsv, paired.tsv, verdicts.tsv, costs.tsv (see analysis.py; empty cells: not defined);
     accuracy_<dataset>.png and .pdf; confusion_<dataset>_<method>.png of each method's best run.
     Raises UserError when there is no row.
     """
@@ -49,8 +52,8 @@ def write(rows, name, missing=(), quiet=False):
         raise UserError('there is no result to report: train and evaluate first, e.g. python sl_train.py spec')
     folder = experiments_folder() / f'report_{name}'
     with locked(folder / '.lock'):
-        summary, pairs, spent = tables.summarise(rows), tables.compare(rows), tables.costs(rows)
-        verdicts = tables.verdicts(rows, tables.read_references())
+        summary, pairs, spent = analysis.summarise(rows), analysis.compare(rows), analysis.costs(rows)
+        verdicts = analysis.verdicts(rows, analysis.read_references())
         for table, file in ((summary, 'accuracy'), (pairs, 'paired'), (verdicts, 'verdicts'), (spent, 'costs')):
             write_table(table, folder / f'{file}.tsv')
         methods, text, drawn = sorted(summary['method'].unique()), [f'# Results: {name}'], []
@@ -61,11 +64,11 @@ def write(rows, name, missing=(), quiet=False):
             matrices, lines = draw_confusions(rows[rows['dataset'] == dataset], folder)
             drawn += paths + matrices
             picture = paths[0].name if paths else None
-            text += [f'## {dataset}', *overview(rows, dataset, verdicts, picture, missing), *recipes(rows, dataset),
-                     *headed('95 % intervals', tables.interval_markdown(own)),
-                     *headed('The best method against the others', tables.comparison_markdown(own, of_pairs)),
+            text += [f'## {dataset}', *overview(rows, dataset, verdicts, picture, missing), *configurations(rows, dataset),
+                     *headed('95 % intervals', interval_markdown(own)),
+                     *headed('The best method against the others', comparison_markdown(own, of_pairs)),
                      *headed('Confusion matrices of the best runs', '\n'.join(lines)),
-                     *headed('Times (hours:minutes:seconds)', tables.cost_markdown(of_spent))]
+                     *headed('Times (hours:minutes:seconds)', cost_markdown(of_spent))]
         write_text(folder / 'report.md', '\n\n'.join(part.strip('\n') for part in [*text, LEGEND]) + '\n')
         for pattern in ('accuracy_*', 'confusion_*', '.tmp-*'):  # of an earlier report
             for path in set(folder.glob(pattern)) - set(drawn):
@@ -86,7 +89,7 @@ def accuracy_table(rows, dataset, missing=()):
     """The Markdown table of a data set's accuracy. Of `missing`, as in write, methods without results are mentioned once."""
     rows = rows[rows['dataset'] == dataset]
     reasons = {method: reason for name, method, reason in missing if name == dataset and method not in set(rows['method'])}
-    return tables.accuracy_markdown(tables.summarise(rows), reasons.items())
+    return accuracy_markdown(analysis.summarise(rows), reasons.items())
 
 
 def overview(rows, dataset, verdicts, picture, missing=()):
@@ -100,7 +103,7 @@ def overview(rows, dataset, verdicts, picture, missing=()):
     if picture:
         text.append(f'![{dataset}: accuracy over the number of training clips per class]({picture})')
     if len(own):
-        text += ['Beside figures that were published or released:', tables.verdict_markdown(own)]
+        text += ['Beside figures that were published or released:', verdict_markdown(own)]
         text += [f'Reference for {", ".join(dict.fromkeys(group["method"]))}: {source}.'
                  for source, group in own.groupby('source', sort=False)]
     return text
@@ -110,7 +113,7 @@ def what_was_run(rows):
     """A sentence on a data set's results: folds, runs, seeds."""
     if rows.empty:
         return 'No results.'
-    rows = tables.newest(rows)
+    rows = analysis.newest(rows)
 
     def span(numbers):
         return str(min(numbers)) if min(numbers) == max(numbers) else f'{min(numbers)} to {max(numbers)}'
@@ -125,16 +128,16 @@ def what_was_run(rows):
             'In brackets: the number of runs over all folds.')
 
 
-def recipes(rows, dataset):
-    """What results of one method with different recipes were made with, as far as their experiments still tell (Markdown)."""
-    rows = tables.newest(rows[rows['dataset'] == dataset])
+def configurations(rows, dataset):
+    """The overrides behind results of one method with several configurations, if their experiments still exist (Markdown)."""
+    rows = analysis.newest(rows[rows['dataset'] == dataset])
     lines = []
     for row in rows[rows['label'] != rows['method']].drop_duplicates('label').sort_values('label').itertuples():
         overrides = config_of(experiments_folder() / row.experiment).get('overrides', {})
         settings = [f'{key}={value!r}' for key, value in overrides.items()
-                    if key not in (*tables.RESULT, 'num_experiment_runs')]
+                    if key not in (*analysis.RESULT, 'num_experiment_runs')]
         lines.append(f'- {row.label}: e.g. experiments/{row.experiment}' + f' ({", ".join(settings)})' * bool(settings))
-    return headed('Recipes', '\n'.join(lines))
+    return headed('Configurations', '\n'.join(lines))
 
 
 def draw_curves(dataset, summary, methods, folder):
@@ -163,7 +166,7 @@ def draw_curves(dataset, summary, methods, folder):
 def draw_confusions(rows, folder):
     """Draw the confusion matrix of every method's best run on a data set; returns the paths and lines for report.md."""
     paths, lines = [], []
-    for row in tables.best_runs(rows).itertuples():
+    for row in analysis.best_runs(rows).itertuples():
         about = f'n = {row.n_shot}, fold {row.fold}, run {row.run}, accuracy {row.accuracy:.3f}'
         source = f'{row.experiment}/{row.model}/confusion_matrix.tsv'
         try:
@@ -188,6 +191,84 @@ def slug(label):
     return re.sub(r'[^\w.-]+', '_', label).strip('_')
 
 
+# ---- Markdown tables of one data set ---------------------------------------------------------------------------------
+
+def markdown(head, lines):
+    """A Markdown table with a heading (list of C str) and lines (lists of up to C str), its columns aligned."""
+    lines = [head, *(line + [''] * (len(head) - len(line)) for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    text = ['| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths)) + ' |' for line in lines]
+    return '\n'.join([text[0], '|' + '|'.join('-' * (width + 2) for width in widths) + '|', *text[1:]]) + '\n'
+
+
+def by_n(summary, head, cell, missing=()):
+    """A row per method, a column per n, each cell as cell(row of summary); `missing`: (method, reason) of rows without any."""
+    columns = sorted(summary['n_shot'].unique(), key=analysis.position)
+    cells = {(row.method, row.n_shot): cell(row) for row in summary.itertuples()}
+    lines = [[method, *(cells.get((method, n), '') for n in columns)] for method in summary['method'].unique()]
+    return markdown([head, *([f'n = {n}' for n in columns] or [''])], [*lines, *map(list, missing)])
+
+
+def accuracy_markdown(summary, missing=()):
+    """Method by n, see spread. `missing` as in by_n."""
+    return by_n(summary, 'accuracy, mean +- std (runs)', spread, missing)
+
+
+def spread(row):
+    """mean +- standard deviation (runs) as text; of a single run without the deviation."""
+    return f'{row.mean:.3f}' + f' +- {row.std:.3f}' * (row.runs > 1) + f' ({row.runs})'
+
+
+def interval_markdown(summary):
+    """Method by n: mean and its 95 % interval, and over how many folds or runs."""
+    def cell(row):
+        basis = f'{row.folds} folds' if row.folds > 1 else f'{row.runs} runs'
+        return f'{row.mean:.3f}' + (f' ({row.low:.3f} to {row.high:.3f}, {basis})' if np.isfinite(row.low) else '')
+
+    return by_n(summary, 'mean (95 % interval)', cell)
+
+
+def verdict_markdown(verdicts):
+    """A line per verdict."""
+    def cells(row):
+        reference = f'{row.reference:.3f}' + ('' if np.isnan(row.spread) else f' +- {row.spread:.3f}') + f' ({row.reference_runs})'
+        return [row.method, row.n_shot, spread(row), reference, row.settings, f'{row.difference:+.3f}', row.verdict]
+
+    return markdown(['method', 'n', 'ours (runs)', 'reference (runs)', 'setting', 'difference', 'verdict'],
+                    [cells(row) for row in verdicts.itertuples()])
+
+
+def comparison_markdown(summary, pairs):
+    """At each n, the method with the highest mean against every other one; '' when there is nothing to compare."""
+    lines = []
+    for n_shot in sorted(summary['n_shot'].unique(), key=analysis.position):
+        group = summary[summary['n_shot'] == n_shot]
+        best = group['method'][group['mean'].idxmax()]
+        for row in pairs[pairs['n_shot'] == n_shot].itertuples():
+            if best in (row.method, row.other):
+                sign, other = (1, row.other) if row.method == best else (-1, row.method)
+                low, high = sorted([sign * row.low, sign * row.high])
+                lines.append([n_shot, best, other, f'{sign * row.difference:+.3f}',
+                              f'{low:+.3f} to {high:+.3f}' if np.isfinite(low) else '', probability(row.p), probability(row.p_holm),
+                              f'{row.pairs} in {row.folds} fold{"s" * (row.folds > 1)}'])
+    head = ['n', 'best', 'other', 'difference', '95 % interval', 'p', 'p (Holm)', 'pairs']
+    return markdown(head, lines) if lines else ''
+
+
+def probability(p):
+    """A p-value as text; '' where there is none."""
+    return '' if np.isnan(p) else '< 0.001' if p < 0.001 else f'{p:.3f}'
+
+
+def cost_markdown(costs):
+    """A line per method: runs and hours:minutes:seconds."""
+    def time(seconds):
+        return str(datetime.timedelta(seconds=round(seconds)))
+
+    return markdown(['method', 'runs', 'training', 'test'],
+                    [[row.method, str(row.runs), time(row.train_seconds), time(row.test_seconds)] for row in costs.itertuples()])
+
+
 # ---- README ----------------------------------------------------------------------------------------------------------
 
 BEGIN, END = r'<!-- results: python report\.py .* -->', '<!-- end of results -->'
@@ -198,7 +279,7 @@ def section(rows):
 
     Methods of the data set's plan that begin with VGGish and have no result appear as such.
     """
-    verdicts = tables.verdicts(rows, tables.read_references())
+    verdicts = analysis.verdicts(rows, analysis.read_references())
     missing = [(dataset, method, plans.NEEDS_CHECKPOINT) for dataset in sorted(set(rows['dataset']))
                for method in config_reproduce.get(dataset, {}).get('methods', ()) if plans.needs_checkpoint(method)]
     return '\n\n'.join(part.strip('\n') for dataset in sorted(set(rows['dataset']))

@@ -1,10 +1,8 @@
-"""Tables from the rows of results.tsv: accuracy, paired comparisons, verdicts beside reference figures, times.
+"""The numbers of reports, from the rows of results.tsv: accuracy, paired comparisons, verdicts beside reference figures, times.
 
-A result is what a method gives on (data set, fold, n_shot, seed, run), made in the way that its recipe stands for. All
-functions take `rows`, a DataFrame with the columns of results.tsv (experiment.RESULT_COLUMNS) or a part of it, and let the
-newest row of each result count.
+A result belongs to a data set, fold, n_shot, seed and run, and to a method with its configuration hash. All functions take
+`rows`, a DataFrame with some rows of results.tsv (columns: results.COLUMNS). The newest row of each result counts.
 """
-import datetime
 import itertools
 from pathlib import Path
 
@@ -12,26 +10,26 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from configuration import ALL
 from evaluation import mean_interval
-from experiment import ALL
 from shared import UserError, listing
 
 REFERENCES = Path(__file__).resolve().parents[1] / 'data/references.tsv'
 REFERENCE_COLUMNS = ['dataset', 'method', 'n_shot', 'folds', 'settings', 'accuracy', 'spread', 'runs', 'source']
-RESULT = ['dataset', 'method', 'recipe', 'fold', 'n_shot', 'seed', 'run']  # what identifies a result
+RESULT = ['dataset', 'method', 'config_hash', 'fold', 'n_shot', 'seed', 'run']  # what identifies a result
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
 def newest(rows):
-    """The row of each result that was measured last, and among those of the same second the last one.
+    """The newest row of each result; of rows with the same time, the last one.
 
-    The column `label` is added: the method's name; where a data set has results of the method that were made in different
-    ways (other epochs, other input, ...), the recipe in brackets behind it.
+    The column `label` is added: the method's name. Where a data set has results of the method with several configurations
+    (other epochs, other input), the configuration hash follows in brackets.
     """
     rows = rows.sort_values('date', kind='stable').drop_duplicates(RESULT, keep='last')
-    several = rows.groupby(['dataset', 'method'])['recipe'].transform('nunique') > 1
-    return rows.assign(label=rows['method'].where(~several, rows['method'] + ' [' + rows['recipe'] + ']'))
+    several = rows.groupby(['dataset', 'method'])['config_hash'].transform('nunique') > 1
+    return rows.assign(label=rows['method'].where(~several, rows['method'] + ' [' + rows['config_hash'] + ']'))
 
 
 def position(n_shot):
@@ -50,10 +48,10 @@ def in_order(rows, columns, first):
 def averages(rows):
     """Mean, standard deviation, 95 % interval, runs and folds of the results `rows` (dictionary).
 
-    Runs of one fold are tested on the same clips, so they are no independent measurements of how well a method does on
-    clips that nobody has heard. Therefore, where there are several folds, the mean is the mean over folds of the means over
-    runs, and low and high are the t interval over the folds' means. With one fold they are mean and t interval over its runs,
-    and tell nothing about other test clips. std (divisor n) is over all single results, as in the study.
+    Runs of one fold are tested on the same clips, so they are not independent measurements. With several folds, the mean is
+    the mean over folds of the means over runs, and low and high are the t interval over the folds' means. With one fold, they
+    are mean and t interval over its runs, which say nothing about other test clips. std (divisor n) is over all single
+    results, as in the study.
     """
     folds = rows.groupby('fold')['accuracy'].mean()
     mean, _, low, high = mean_interval(folds if len(folds) > 1 else rows['accuracy'])
@@ -84,7 +82,7 @@ def compare(rows):
     columns = ['dataset', 'n_shot', 'method', 'other', 'pairs', 'folds', 'difference', 'low', 'high', 'p', 'p_holm']
     found = []
     rows = newest(rows)
-    rows = rows.assign(draw=rows['data'].str.partition('-')[0])  # a validation part is no matter of the draw
+    rows = rows.assign(draw=rows['data'].str.partition('-')[0])  # the validation set does not affect the draw
     for (dataset, n_shot), group in rows.groupby(['dataset', 'n_shot']):
         table = group.pivot(index=['fold', 'seed', 'run', 'draw'], columns='label', values='accuracy')
         pairs = []
@@ -141,8 +139,8 @@ def read_references(path=REFERENCES):
 def verdicts(rows, references):
     """Our figures beside those that have a published or released counterpart.
 
-    Compared are the same data set, method and n_shot on the reference's folds, where we have all of them; each recipe of a
-    method has a verdict of its own. `settings` tells what the reference was made with where it is not the study's setting.
+    Compared are the same data set, method and n_shot on the reference's folds, where we have all of them; each
+    configuration of a method has its own verdict. `settings` tells what the reference was made with where it is not the study's setting.
 
     Args:
         references: from read_references.
@@ -187,81 +185,3 @@ def best_runs(rows):
     rows = rows.sort_values(['dataset', 'label', 'accuracy', 'shots', 'fold', 'seed', 'run'],
                             ascending=[True, True, False, False, True, True, True])
     return rows.drop_duplicates(['dataset', 'label']).drop(columns='shots')
-
-
-# ---- as Markdown, each of one data set -------------------------------------------------------------------------------
-
-def markdown(head, lines):
-    """A Markdown table with a heading (list of C str) and lines (lists of up to C str), its columns aligned."""
-    lines = [head, *(line + [''] * (len(head) - len(line)) for line in lines)]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    text = ['| ' + ' | '.join(cell.ljust(width) for cell, width in zip(line, widths)) + ' |' for line in lines]
-    return '\n'.join([text[0], '|' + '|'.join('-' * (width + 2) for width in widths) + '|', *text[1:]]) + '\n'
-
-
-def by_n(summary, head, cell, missing=()):
-    """A row per method, a column per n, each cell as cell(row of summary); `missing`: (method, reason) of rows without any."""
-    columns = sorted(summary['n_shot'].unique(), key=position)
-    cells = {(row.method, row.n_shot): cell(row) for row in summary.itertuples()}
-    lines = [[method, *(cells.get((method, n), '') for n in columns)] for method in summary['method'].unique()]
-    return markdown([head, *([f'n = {n}' for n in columns] or [''])], [*lines, *map(list, missing)])
-
-
-def accuracy_markdown(summary, missing=()):
-    """Method by n, see spread. `missing` as in by_n."""
-    return by_n(summary, 'accuracy, mean +- std (runs)', spread, missing)
-
-
-def spread(row):
-    """mean +- standard deviation (runs) as text; of a single run without the deviation."""
-    return f'{row.mean:.3f}' + f' +- {row.std:.3f}' * (row.runs > 1) + f' ({row.runs})'
-
-
-def interval_markdown(summary):
-    """Method by n: mean and its 95 % interval, and over how many folds or runs."""
-    def cell(row):
-        basis = f'{row.folds} folds' if row.folds > 1 else f'{row.runs} runs'
-        return f'{row.mean:.3f}' + (f' ({row.low:.3f} to {row.high:.3f}, {basis})' if np.isfinite(row.low) else '')
-
-    return by_n(summary, 'mean (95 % interval)', cell)
-
-
-def verdict_markdown(verdicts):
-    """A line per verdict."""
-    def cells(row):
-        reference = f'{row.reference:.3f}' + ('' if np.isnan(row.spread) else f' +- {row.spread:.3f}') + f' ({row.reference_runs})'
-        return [row.method, row.n_shot, spread(row), reference, row.settings, f'{row.difference:+.3f}', row.verdict]
-
-    return markdown(['method', 'n', 'ours (runs)', 'reference (runs)', 'setting', 'difference', 'verdict'],
-                    [cells(row) for row in verdicts.itertuples()])
-
-
-def comparison_markdown(summary, pairs):
-    """At each n, the method with the highest mean against every other one; '' when there is nothing to compare."""
-    lines = []
-    for n_shot in sorted(summary['n_shot'].unique(), key=position):
-        group = summary[summary['n_shot'] == n_shot]
-        best = group['method'][group['mean'].idxmax()]
-        for row in pairs[pairs['n_shot'] == n_shot].itertuples():
-            if best in (row.method, row.other):
-                sign, other = (1, row.other) if row.method == best else (-1, row.method)
-                low, high = sorted([sign * row.low, sign * row.high])
-                lines.append([n_shot, best, other, f'{sign * row.difference:+.3f}',
-                              f'{low:+.3f} to {high:+.3f}' if np.isfinite(low) else '', probability(row.p), probability(row.p_holm),
-                              f'{row.pairs} in {row.folds} fold{"s" * (row.folds > 1)}'])
-    head = ['n', 'best', 'other', 'difference', '95 % interval', 'p', 'p (Holm)', 'pairs']
-    return markdown(head, lines) if lines else ''
-
-
-def probability(p):
-    """A p-value as text; '' where there is none."""
-    return '' if np.isnan(p) else '< 0.001' if p < 0.001 else f'{p:.3f}'
-
-
-def cost_markdown(costs):
-    """A line per method: runs and hours:minutes:seconds."""
-    def time(seconds):
-        return str(datetime.timedelta(seconds=round(seconds)))
-
-    return markdown(['method', 'runs', 'training', 'test'],
-                    [[row.method, str(row.runs), time(row.train_seconds), time(row.test_seconds)] for row in costs.itertuples()])
