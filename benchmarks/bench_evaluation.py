@@ -12,9 +12,8 @@ import numpy as np
 from timing import compare
 
 import models_sl
-import supervised
 from backend import set_up_device, tf
-from sliding import Forms, Scorer
+from scoring import Forms, Scorer, score_clips
 
 CLIPS, T, F, M, C, BATCH = 20, 216, 128, 128, 10, 128
 
@@ -52,7 +51,7 @@ def main(folder):
         for sliding, way, wanted in ((False, 'patch by patch', 0.9), (True, 'sliding window', gain)):
             score = Scorer(Forms(model), {**config, 'sliding': sliding}, task.representation, test=labels)
             compare(f'{name}: {way} / forward',
-                    lambda score=score: supervised.score_clips(score, task, labels, config, 'test', (None, None)), bare, amount,
+                    lambda score=score: score_clips(score, task, labels, config, 'test', (None, None)), bare, amount,
                     'patches', wanted)
 
 

@@ -17,7 +17,7 @@ from timing import compare, seconds
 
 import audio
 import config_file
-import representations
+import representation
 import shared
 
 SUFFIXES = {'.wav', '.ogg', '.flac', '.mp3'}
@@ -50,7 +50,7 @@ def main(folder):
     def preprocess():  # into a new folder each time: nothing is up to date
         target = root / f'run{next(count)}'
         clips = [(str(i), path, target / f'{i}.npy') for i, path in enumerate(files)]
-        if representations.make_all(clips, config, PROCESSES):
+        if representation.make_all(clips, config, PROCESSES):
             sys.exit('some files could not be decoded')
 
     compare('preprocess against decoding alone', preprocess, decode, len(files), 'clips', 0.6)

@@ -10,7 +10,8 @@ from timing import compare
 
 import models_sl
 from backend import set_up_device, tf
-from sliding import frames_at_once, make_slider
+from scoring import frames_at_once
+from sliding import make_slider
 
 CLIPS, F, M, C, BATCH = 40, 128, 128, 10, 128
 WANTED = {'VGG': (3, {173: 4, 216: 5, 431: 7}), 'TIMBRE': (2, {173: 10, 216: 10, 431: 10}),

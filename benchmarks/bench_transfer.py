@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from timing import compare
 
-import checkpoint
 import embeddings
 import models_transfer
+import pretrained
 from backend import keras, set_up_device, tf
 from patches import Clips, sample_patches
-from training import apply_step, make_scorer, make_train_step, train_supervised
+from scoring import make_scorer
+from training import apply_step, make_train_step, train_supervised
 
 CLIPS, EXAMPLES, F, M, C, BATCH = 50, 5, 96, 64, 10, 64
 
@@ -36,7 +37,7 @@ class Stored:
 def main(folder):
     set_up_device()
     keras.utils.set_random_seed(0)
-    config = {**checkpoint.EXAMPLES, 'checkpoint': None, 'num_classes_dataset': C, 'train_sampling': 'random',
+    config = {**pretrained.NETWORKS['vggish'].input, 'checkpoint': None, 'num_classes_dataset': C, 'train_sampling': 'random',
               'param_train_sampling': 1, 'epochs': 3, 'batch_size': 128, 'test_batch_size': BATCH, 'learning_rate': 0.01}
     stored, rng = Stored(folder), np.random.default_rng(0)
     constant = tf.constant(rng.random((BATCH, F, M), dtype=np.float32))

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import soundfile
 
-from experiment import RESULT_COLUMNS, configure
-from representations import parameters
+from configuration import configure
+from representation import parameters
+from results import COLUMNS
 from shared import read_classes, write_dataset, write_json, write_text
 
 CLASSES = ['bird', 'engine', 'rain']
@@ -88,8 +89,8 @@ def results(*values):
     """Rows as in results.tsv (DataFrame); each is given by what differs from run 0 of VGG on fold 0 of the data set `toy`."""
     default = {'date': '2024-01-01 00:00:00', 'experiment': 'fold_0_1', 'run': 0, 'method': 'VGG', 'dataset': 'toy', 'fold': 0,
                'n_shot': '5', 'seed': 0, 'accuracy': 0.5, 'accuracy_low': 0.4, 'accuracy_high': 0.6, 'correct': 5, 'clips': 10,
-               'train_seconds': 10.0, 'test_seconds': 1.0, 'data': 'dddddddd', 'recipe': 'aaaaaaaa'}
-    return pd.DataFrame([{**default, 'model': f'm{number}', **row} for number, row in enumerate(values)], columns=RESULT_COLUMNS)
+               'train_seconds': 10.0, 'test_seconds': 1.0, 'data': 'dddddddd', 'config_hash': 'aaaaaaaa'}
+    return pd.DataFrame([{**default, 'model': f'm{number}', **row} for number, row in enumerate(values)], columns=COLUMNS)
 
 
 # ---- VGGish ----------------------------------------------------------------------------------------------------------

@@ -14,10 +14,11 @@ import soundfile
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / 'aux'), str(ROOT / 'src')]
-import index_folder
 import make_demo_sounds
 from index_asc import DEVELOPMENT, EVALUATION, SCENES
 from index_us8k import CLASSES as US8K
+
+import index_folder
 
 ESC10 = os.environ.get('ESC10')
 

@@ -3,12 +3,28 @@ import os
 import shutil
 import subprocess
 
-import commands
 import numpy as np
 import pytest
 import soundfile
-from commands import (FAST, MEL, RATE, arrays, copy_of, experiments, labels, models, refused, rows, run_script, succeeded,
-                      temporary_files, tree, warm)
+
+import commands
+from commands import (
+    FAST,
+    MEL,
+    RATE,
+    arrays,
+    copy_of,
+    experiments,
+    labels,
+    models,
+    refused,
+    rows,
+    run_script,
+    succeeded,
+    temporary_files,
+    tree,
+    warm,
+)
 
 TRAIN = ('sl_train.py', *FAST, 'epochs=2')
 PROTO = ('proto.py', *FAST, 'filters=4', 'max_accuracy=0')
@@ -559,7 +575,7 @@ def test_files_beyond_the_limit_of_the_shell(tones, tmp_path):
 @pytest.mark.parametrize('command, kilobytes', [(PREPROCESS, 400), (TRAIN, 24), (PROTO, 24)],
                          ids=['preprocess', 'sl_train', 'proto'])
 def test_a_full_disk(clean, tmp_path, command, kilobytes):
-    """A disk of that size holds the experiments or representations."""
+    """A disk of that size holds the experiments or representation."""
     data = shutil.copytree(clean, tmp_path / 'data')
     small = data / (MEL if command == PREPROCESS else 'experiments')
     shutil.rmtree(small, ignore_errors=True)

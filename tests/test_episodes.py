@@ -18,8 +18,15 @@ from fewshot import Episodes, at_most
 from layers import FrameNormalization
 from network import Network, count_parameters, randomise
 from patches import all_patches
+from prototypical import StopRule
 from shared import UserError
-from training import StopRule, apply_episode, cut_patches, log_learn_values, make_episode_step, train_episodic
+from training import (
+    apply_episode,
+    cut_patches,
+    log_learn_values,
+    make_episode_step,
+    train_episodic,
+)
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -6,13 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import nearest
+import knn
+from configuration import configure
 from conftest import CLASSES, make_representation
-from evaluation import (MeanPerClip, accuracy_interval, describe, keep_experiment_result, keep_model_result, mean_interval,
-                        result_row)
-from experiment import RESULT_COLUMNS, configure, experiments_folder, read_results
-from fewshot import Task
-
+from evaluation import (
+    MeanPerClip,
+    accuracy_interval,
+    describe,
+    keep_experiment_result,
+    mean_interval,
+    write_decisions,
+)
+from fewshot import DataSplit
+from results import COLUMNS, experiments_folder, read_results, result_row
 
 # ---- clip scores -----------------------------------------------------------------------------------------------------
 
@@ -100,7 +106,7 @@ TRUTH = [0, 1, 0, 1, 2]  # decisions are 0, 1, 1, 1, 1
 @pytest.fixture
 def model(tmp_path):
     folder = tmp_path / 'model'
-    assert keep_model_result(folder, list('abcde'), [f'{c}.wav' for c in 'abcde'], TRUTH, SCORES, CLASSES) == 0.6
+    assert write_decisions(folder, list('abcde'), [f'{c}.wav' for c in 'abcde'], TRUTH, SCORES, CLASSES) == 0.6
     return folder
 
 
@@ -139,7 +145,7 @@ def test_nothing_else_is_left(model):
 
 
 def test_a_class_without_test_clips_is_in_every_table(tmp_path):
-    accuracy = keep_model_result(tmp_path, ['a'], ['a.wav'], [0], np.array([[1.0, 0, 0]]), CLASSES)
+    accuracy = write_decisions(tmp_path, ['a'], ['a.wav'], [0], np.array([[1.0, 0, 0]]), CLASSES)
     assert accuracy == 1
     assert (tmp_path / 'class_report.tsv').read_text().splitlines()[1:] == ['bird\t1\t1\t1\t1', 'engine\t0\t0\t0\t0',
                                                                             'rain\t0\t0\t0\t0']
@@ -149,13 +155,13 @@ def test_a_class_without_test_clips_is_in_every_table(tmp_path):
 @pytest.mark.filterwarnings('ignore:Glyph')
 def test_names_with_special_characters(tmp_path):
     names = ['cafe/restaurant', 'Straßen$lärm', '雨 _x_']
-    keep_model_result(tmp_path, ['a'], ['ä b.wav'], [1], np.array([[0, 1.0, 0]]), names)
+    write_decisions(tmp_path, ['a'], ['ä b.wav'], [1], np.array([[0, 1.0, 0]]), names)
     assert pd.read_csv(tmp_path / 'confusion_matrix.tsv', sep='\t').columns.tolist()[1:] == names
     assert (tmp_path / 'test_predictions.tsv').read_text(encoding='utf-8').splitlines()[1].startswith('a\tä b.wav\tStraßen$lärm\t')
 
 
 def test_names_that_look_like_formulas(tmp_path):
-    assert keep_model_result(tmp_path, ['a'], ['a.wav'], [1], np.array([[0, 1.0]]), ['$^$', 'a_{b']) == 1
+    assert write_decisions(tmp_path, ['a'], ['a.wav'], [1], np.array([[0, 1.0]]), ['$^$', 'a_{b']) == 1
 
 
 # ---- an experiment ---------------------------------------------------------------------------------------------------
@@ -165,7 +171,7 @@ def test_experiment_result(data_folder, capsys):
     config = {**configure_toy(data_folder, 'seed=3', n_shot=5), 'data': {'train': 'a', 'test': 'b'}}
     rows = [result_row(folder / f'm{run}', run, 'VGG', config, accuracy, 10, 1.234, 5.678)
             for run, accuracy in enumerate((0.4, 0.5, 0.6))]
-    assert list(rows[0]) == RESULT_COLUMNS
+    assert list(rows[0]) == COLUMNS
     expected = {'correct': 5, 'clips': 10, 'accuracy': 0.5, 'accuracy_low': 0.2366, 'accuracy_high': 0.7634,
                 'train_seconds': 1.23, 'test_seconds': 5.68}
     assert {key: rows[1][key] for key in expected} == expected
@@ -190,8 +196,8 @@ def configure_toy(data_folder, *overrides, n_shot=2):
 
 def run_baseline(config):
     """knn_mfcc on stored features; returns the experiment's id."""
-    task = Task.load(config)
-    return nearest.run_baseline('knn_mfcc', config, task, nearest.stored_vectors(task))
+    task = DataSplit.load(config)
+    return knn.train('knn_mfcc', knn.stored_vectors(task), config, task)
 
 
 @pytest.mark.parametrize('metric', ['cosine', 'euclidean'])
@@ -214,7 +220,7 @@ def test_features_that_are_the_wrong_labels_give_accuracy_0(data_folder):
 
 def test_nearest_neighbour_keeps_its_clips_and_scores(data_folder):
     config = configure_toy(data_folder)
-    task = Task.load(config)
+    task = DataSplit.load(config)
     folder = experiments_folder() / run_baseline(config)
     models = (folder / 'models.list').read_text().split()
     assert len(models) == 2
@@ -248,10 +254,10 @@ def test_metrics_differ(data_folder):
 def test_the_vectors_of_a_clip_vote(data_folder, votes, winner):
     """Of equally many votes the smaller label wins."""
     config = configure_toy(data_folder, n_shot=3)
-    task = Task.load(config)
+    task = DataSplit.load(config)
     features = {key: np.repeat(np.eye(3)[[label]], 1 + int(key) % 2, axis=0) for key, label in task.train.items()}
     features.update((key, np.eye(3)[['abc'.index(vote) for vote in votes]]) for key in task.test)
-    folder = experiments_folder() / nearest.run_baseline('knn_audioset', config, task, features)
+    folder = experiments_folder() / knn.train('knn_audioset', features, config, task)
     table = pd.read_csv(next(folder.glob('model_*')) / 'test_predictions.tsv', sep='\t')
     assert set(table['predicted']) == {winner}
     shares = [votes.count(letter) / len(votes) for letter in 'abc']

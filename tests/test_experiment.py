@@ -11,9 +11,10 @@ import pytest
 
 import config_file
 import experiment
+from configuration import CHECKS, check, configure, parse_overrides
 from conftest import CLASSES
-from experiment import (CHECKS, RESULT_COLUMNS, Experiment, check, configure, experiments_folder, find_experiment,
-                        make_stamped_folder, parse_overrides, read_results, recipe, record)
+from experiment import Experiment, find_experiment, make_stamped_folder
+from results import COLUMNS, add_results, config_hash, experiments_folder, read_results
 from shared import UserError, write_dataset, write_json
 
 GROUPS = [(group, entry) for group in ('config_preprocess', 'config_sl', 'config_knn_mfcc')
@@ -182,44 +183,44 @@ def test_check_accepts_what_the_documentation_promises():
 # ---- results ---------------------------------------------------------------------------------------------------------
 
 def row(model='m0', name='fold_0_1', **values):
-    return {**dict.fromkeys(RESULT_COLUMNS, 0), 'experiment': name, 'model': model, 'run': int(model[1:]), 'method': 'VGG',
-            'dataset': 'toy', 'n_shot': 5, 'recipe': '01234567', 'date': '2024-01-01 00:00:00', **values}
+    return {**dict.fromkeys(COLUMNS, 0), 'experiment': name, 'model': model, 'run': int(model[1:]), 'method': 'VGG',
+            'dataset': 'toy', 'n_shot': 5, 'config_hash': '01234567', 'date': '2024-01-01 00:00:00', **values}
 
 
 def test_results_are_added(data_folder):
-    record([row('m0', accuracy=0.1), row('m1', accuracy=0.2)])
-    record([row('m0', 'fold_0_2', accuracy=0.3, n_shot='all')])
+    add_results([row('m0', accuracy=0.1), row('m1', accuracy=0.2)])
+    add_results([row('m0', 'fold_0_2', accuracy=0.3, n_shot='all')])
     results = read_results()
-    assert list(results.columns) == RESULT_COLUMNS
+    assert list(results.columns) == COLUMNS
     rows = results[['experiment', 'model', 'accuracy']].values.tolist()
     assert rows == [['fold_0_1', 'm0', 0.1], ['fold_0_1', 'm1', 0.2], ['fold_0_2', 'm0', 0.3]]
-    assert results['n_shot'].tolist() == ['5', '5', 'all'] and set(results['recipe']) == {'01234567'}
+    assert results['n_shot'].tolist() == ['5', '5', 'all'] and set(results['config_hash']) == {'01234567'}
 
 
 def test_a_model_evaluated_again_replaces_its_row(data_folder):
-    record([row('m0', accuracy=0.1), row('m1', accuracy=0.2)])
-    record([row('m0', accuracy=0.9)])
+    add_results([row('m0', accuracy=0.1), row('m1', accuracy=0.2)])
+    add_results([row('m0', accuracy=0.9)])
     assert sorted(read_results()[['model', 'accuracy']].values.tolist()) == [['m0', 0.9], ['m1', 0.2]]
 
 
 def test_a_run_trained_again_in_another_folder_replaces_its_row(data_folder):
-    record([row('m0', accuracy=0.1), row('m1', accuracy=0.2)])
-    record([row('m7', accuracy=0.9, run=0)])
+    add_results([row('m0', accuracy=0.1), row('m1', accuracy=0.2)])
+    add_results([row('m7', accuracy=0.9, run=0)])
     assert sorted(read_results()[['model', 'accuracy']].values.tolist()) == [['m1', 0.2], ['m7', 0.9]]
 
 
 def test_the_same_model_name_in_another_experiment_is_another_model(data_folder):
-    record([row('m0', 'fold_0_1', accuracy=0.1)])
-    record([row('m0', 'fold_0_2', accuracy=0.9)])
+    add_results([row('m0', 'fold_0_1', accuracy=0.1)])
+    add_results([row('m0', 'fold_0_2', accuracy=0.9)])
     assert read_results()['accuracy'].tolist() == [0.1, 0.9]
 
 
 @pytest.mark.parametrize('value', ['1e100000', '00000000', '12345678', 'nan', '0x10'])
 def test_texts_stay_texts(data_folder, value):
     """A recipe such as 12345e67 is not a number."""
-    record([row('m0', recipe=value)])
-    record([row('m1', recipe=value)])
-    assert [str(text) for text in read_results()['recipe']] == [value] * 2
+    add_results([row('m0', recipe=value)])
+    add_results([row('m1', recipe=value)])
+    assert [str(text) for text in read_results()['config_hash']] == [value] * 2
 
 
 def test_no_results_yet(data_folder):
@@ -228,8 +229,8 @@ def test_no_results_yet(data_folder):
 
 
 def test_processes_that_record_at_the_same_time_lose_nothing(data_folder):
-    code = ('import sys; from experiment import record; from test_experiment import row\n'
-            'input()\nfor i in range(20): record([row(f"m{i}", sys.argv[1])])')
+    code = ('import sys; from results import add_results; from test_experiment import row\n'
+            'input()\nfor i in range(20): add_results([row(f"m{i}", sys.argv[1])])')
     paths = {'PYTHONPATH': f'{Path(experiment.__file__).parent}:{Path(__file__).parent}', 'DATA_FOLDER': str(data_folder)}
     processes = [subprocess.Popen([sys.executable, '-c', code, f'fold_0_{p}'], env=paths, stdin=subprocess.PIPE)
                  for p in range(3)]
@@ -254,8 +255,8 @@ def sl(*overrides, entry='spec'):
                                      ['num_experiment_runs=9'],
                                      ['resume=False'], ['skip_missing=True'], ['sliding=False']])
 def test_recipes_are_equal_for_other_data_draws_and_runs(index, options):
-    assert recipe(sl(*options)) == recipe(sl())
-    assert recipe(sl(*options, entry='spec_val')) == recipe(sl(entry='spec_val')) != recipe(sl())
+    assert config_hash(sl(*options)) == config_hash(sl())
+    assert config_hash(sl(*options, entry='spec_val')) == config_hash(sl(entry='spec_val')) != config_hash(sl())
 
 
 @pytest.mark.parametrize('option', ['epochs=20', 'learning_rate=0.2', 'model_number=2', 'pre_processing=log10000',
@@ -263,27 +264,27 @@ def test_recipes_are_equal_for_other_data_draws_and_runs(index, options):
                                     'n_frames=64', 'load_model=x', 'param_train_sampling=2', 'normalize=train',
                                     'gt_val=index/{dataset}/gt_{dataset}_fold{fold}_val.tsv'])
 def test_recipes_differ_for_anything_else(index, option):
-    assert recipe(sl(option)) != recipe(sl())
+    assert config_hash(sl(option)) != config_hash(sl())
 
 
 def test_recipes_tell_representations_apart(index):
     config = sl()
-    assert recipe({**config, 'audio_rep': {**config['audio_rep'], 'n_mels': 64}}) != recipe(config)
-    assert recipe({**config, 'audio_rep': {**config['audio_rep'], 'num_processing_units': 3,
-                                           'overrides': {'a': 1}}}) == recipe(config)
+    assert config_hash({**config, 'audio_rep': {**config['audio_rep'], 'n_mels': 64}}) != config_hash(config)
+    assert config_hash({**config, 'audio_rep': {**config['audio_rep'], 'num_processing_units': 3,
+                                           'overrides': {'a': 1}}}) == config_hash(config)
 
 
 def test_recipes_ignore_where_things_lie(index):
     options = ([], ['audio_folder=/x'], ['num_processing_units=2'], ['overwrite=True'])
     knn = [configure('config_knn_mfcc', 'mfcc', ['dataset=toy', *more]) for more in options]
-    assert len({recipe(config) for config in knn}) == 1
-    assert recipe(configure('config_knn_mfcc', 'mfcc', ['dataset=toy', 'metric=euclidean'])) != recipe(knn[0])
+    assert len({config_hash(config) for config in knn}) == 1
+    assert config_hash(configure('config_knn_mfcc', 'mfcc', ['dataset=toy', 'metric=euclidean'])) != config_hash(knn[0])
 
 
 def test_a_recipe_is_the_same_after_storing(index):
     config = sl('fold=2')
-    assert recipe(json.loads(json.dumps(config))) == recipe(config)
-    assert len(recipe(config)) == 8
+    assert config_hash(json.loads(json.dumps(config))) == config_hash(config)
+    assert len(config_hash(config)) == 8
 
 
 @pytest.mark.parametrize('name', ['a', 'gt', 'log'])
@@ -291,7 +292,7 @@ def test_names_of_data_sets_that_are_part_of_other_words(data_folder, name):
     """A data set may have any name: the recipe is that of every other data set, and tells configurations apart."""
     write_dataset(name, data_folder, ['a.wav'] * 2, [0, 1], ['x', 'y'], [{'train': [0, 1]}], {})
     write_dataset('toy', data_folder, ['a.wav'] * 2, [0, 1], ['x', 'y'], [{'train': [0, 1]}], {})
-    assert recipe(sl(f'dataset={name}')) == recipe(sl())
+    assert config_hash(sl(f'dataset={name}')) == config_hash(sl())
 
 
 # ---- experiment folders ----------------------------------------------------------------------------------------------

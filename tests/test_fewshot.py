@@ -5,9 +5,9 @@ import zlib
 import numpy as np
 import pytest
 
+from configuration import configure
 from conftest import CLASSES, make_representation
-from experiment import configure
-from fewshot import Task, draw_clips
+from fewshot import DataSplit, draw_clips
 from shared import UserError, read_ground_truth, write_text
 
 LABELS = {f'id{i}': i * 7 % 3 for i in range(60)}  # 20 clips of each class, mixed
@@ -109,7 +109,7 @@ def folder(data_folder):
 
 
 def load(*overrides, entry='spec', n_shot=2, **options):
-    return Task.load(configure('config_sl', entry, ['dataset=toy', f'n_shot={n_shot}', *overrides]), **options)
+    return DataSplit.load(configure('config_sl', entry, ['dataset=toy', f'n_shot={n_shot}', *overrides]), **options)
 
 
 def refused(pattern, *overrides, **options):

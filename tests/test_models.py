@@ -5,8 +5,8 @@ import pytest
 import models_sl
 from backend import keras, tf
 from layers import BatchNormalization, LogLearn, NormalizedConv2D, StrongestMatch
-from shared import UserError
 from network import count_parameters
+from shared import UserError
 
 PARAMETERS = {0: (241434, 241759), 1: (241436, 241761), 2: (7572, 11357), 3: (42764, 45329), 11: (241438, 241763),
               12: (7574, 11359),

@@ -10,9 +10,17 @@ import pytest
 
 import config_file
 import patches
+from configuration import configure
 from conftest import make_representation
-from experiment import configure
-from patches import Clips, Representation, ahead, mean_and_std, patch_batches, prepare, sample_patches
+from patches import (
+    Clips,
+    mean_and_std,
+    patch_batches,
+    prefetch,
+    prepare,
+    sample_patches,
+)
+from representation import Representation
 from shared import UserError, write_text
 
 PLAIN = {'n_frames': 128, 'pad_short': 'repeat-pad', 'pre_processing': None}
@@ -239,12 +247,12 @@ def test_clips_are_opened_one_by_one():
 
 @pytest.mark.parametrize('length', [0, 1, 2, 100])
 def test_ahead_keeps_items_and_order(length):
-    assert list(ahead(i for i in range(length))) == list(range(length))
+    assert list(prefetch(i for i in range(length))) == list(range(length))
 
 
 def test_ahead_keeps_arrays():
     items = [(np.zeros(3), np.arange(2))] * 3
-    assert [len(item) for item in ahead(iter(items))] == [2, 2, 2]
+    assert [len(item) for item in prefetch(iter(items))] == [2, 2, 2]
 
 
 def test_ahead_makes_the_next_item_while_the_last_is_used():
@@ -257,7 +265,7 @@ def test_ahead_makes_the_next_item_while_the_last_is_used():
             threads.append(threading.current_thread() is threading.main_thread())
             yield i
 
-    generator = ahead(items())
+    generator = prefetch(items())
     assert next(generator) == 0
     used.set()
     assert list(generator) == [1, 2] and threads == [False] * 3
@@ -266,7 +274,7 @@ def test_ahead_makes_the_next_item_while_the_last_is_used():
 def test_ahead_is_one_item_ahead_and_no_more():
     """More would take memory for more batches than one."""
     made = []
-    generator = ahead(made.append(i) or i for i in range(5))
+    generator = prefetch(made.append(i) or i for i in range(5))
     for number in range(3):
         next(generator)
         time.sleep(0.05)
@@ -282,7 +290,7 @@ def test_ahead_passes_exceptions_on(good):
 
     found = []
     with pytest.raises(UserError, match='damaged'):
-        for item in ahead(items()):
+        for item in prefetch(items()):
             found.append(item)
     assert found == list(range(good))
 

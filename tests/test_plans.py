@@ -2,12 +2,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_representation
 
 import config_file
 import plans
-from experiment import RESULT_COLUMNS, configure, data_name, recipe
-from fewshot import Task
+from configuration import configure
+from conftest import make_representation
+from fewshot import DataSplit
+from results import COLUMNS, config_hash, data_hash
 from shared import UserError
 
 
@@ -65,8 +66,8 @@ def test_configurations_are_those_of_the_scripts(toy):
     for job in jobs:
         ours, script = ({k: v for k, v in config.items() if k != 'overrides'} for config in (job.config, wanted[job.method]))
         assert ours == {**script, 'num_experiment_runs': job.run + 1}
-        task = Task.load(job.config)
-        assert job.identity == ('toy', 0, '2', 7, job.run, recipe(script | task.identity), data_name(task.data))
+        task = DataSplit.load(job.config)
+        assert job.identity == ('toy', 0, '2', 7, job.run, config_hash(script | task.identity), data_hash(task.data))
 
 
 def test_every_method_of_every_plan_exists():
@@ -107,10 +108,10 @@ def results(*jobs, **columns):
     """Rows of results.tsv of jobs."""
     common = {'train_seconds': 8.0, 'test_seconds': 2.0, 'clips': 4, 'experiment': 'fold_0_1', 'model': 'm', 'accuracy': 0.5}
     rows = [dict(zip(plans.IDENTITY, job.identity)) | common | columns for job in jobs]
-    return pd.DataFrame(rows, columns=RESULT_COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-@pytest.mark.parametrize('column, value', [('recipe', 'other'), ('data', 'other'), ('seed', 1), ('fold', 1), ('n_shot', '2'),
+@pytest.mark.parametrize('column, value', [('config_hash', 'other'), ('data', 'other'), ('seed', 1), ('fold', 1), ('n_shot', '2'),
                                            ('run', 1), ('dataset', 'two')])
 def test_only_a_result_of_the_same_configuration_seed_and_data_counts(toy, column, value):
     jobs = plan('methods=knn_mfcc,TIMBRE', 'n_shots=1', 'folds=0', 'num_experiment_runs=1').jobs()

@@ -4,14 +4,31 @@ import json
 import re
 import shutil
 
-import commands
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from commands import (CLASSES, FAST, MEL, Started, arrays, experiments, labels, models, refused, rows, same_weights, succeeded,
-                      temporary_files, tree, warm, weights)
 from scipy.spatial.distance import cdist
 from scipy.special import log_softmax
+
+import commands
+from commands import (
+    CLASSES,
+    FAST,
+    MEL,
+    Started,
+    arrays,
+    experiments,
+    labels,
+    models,
+    refused,
+    rows,
+    same_weights,
+    succeeded,
+    temporary_files,
+    tree,
+    warm,
+    weights,
+)
 
 FEW = ('dataset=tones', 'fold=1', 'n_shot=2', 'filters=4', 'n_frames=32', 'max_accuracy=1', 'max_epochs=3')  # a second
 TWO = ('proto.py', 'spec', *FEW[:-2], 'num_experiment_runs=2', 'seed=1', 'max_accuracy=4', 'max_epochs=12')

@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import analysis
 import experiment
 import figures
-import reports
-import tables
+import reporting
 from commands import ROOT, refused, run_script, succeeded, temporary_files, tree, warm
+from configuration import parse_arguments
 from conftest import results
-from evaluation import write_table
-from experiment import experiments_folder, parse_arguments, read_results, record
-from shared import UserError, write_dataset
+from results import add_results, experiments_folder, read_results
+from shared import UserError, write_dataset, write_table
 
 FILES = {'.lock', 'report.md', 'accuracy.tsv', 'paired.tsv', 'verdicts.tsv', 'costs.tsv'}
 CURVES = {'accuracy_toy.png', 'accuracy_toy.pdf'}
@@ -60,7 +60,7 @@ def shown(picture, method, methods):
 def test_report(toy, capsys):
     rows = results({'accuracy': 0.25}, {'accuracy': 0.75, 'run': 1}, {'n_shot': '10'}, {'n_shot': 'all'},
                    {'method': 'TIMBRE', 'accuracy': 0.125}, {'method': 'TIMBRE', 'accuracy': 0.5, 'run': 1})
-    folder = reports.write(rows, 'mine')
+    folder = reporting.write(rows, 'mine')
     assert folder == experiments_folder() / 'report_mine' and files(folder) == FILES | CURVES
     text = (folder / 'report.md').read_text()
     assert text.startswith('# Results: mine\n\n## toy\n\ntoy: 6 results, fold 0 (10 test clips each), 1 to 2 runs per method')
@@ -70,10 +70,10 @@ def test_report(toy, capsys):
     assert cells(text, 'n | best') == [['5', 'VGG', 'TIMBRE', '+0.188', '-0.607 to +0.982', '0.205', '0.205', '2 in 1 fold']]
     assert cells(text, 'method | runs') == [['TIMBRE', '2', '0:00:20', '0:00:02'], ['VGG', '4', '0:00:40', '0:00:04']]
     assert '](accuracy_toy.png)' in text and 'Beside figures' not in text  # there is no reference for this data set
-    assert text.endswith(reports.LEGEND)
+    assert text.endswith(reporting.LEGEND)
     printed = capsys.readouterr().out
     assert cells(printed, 'accuracy, mean') == accuracy and printed.endswith(f'|\n\nreport: {folder / "report.md"}\n')
-    for name, table in (('accuracy', tables.summarise(rows)), ('paired', tables.compare(rows)), ('costs', tables.costs(rows))):
+    for name, table in (('accuracy', analysis.summarise(rows)), ('paired', analysis.compare(rows)), ('costs', analysis.costs(rows))):
         stored = pd.read_csv(folder / f'{name}.tsv', sep='\t', dtype={'n_shot': str})
         pd.testing.assert_frame_equal(stored, table, check_dtype=False, rtol=1e-5)
         assert stored['dataset'].unique().tolist() == ['toy'] and len(stored)
@@ -81,7 +81,7 @@ def test_report(toy, capsys):
 
 
 def test_verdicts_stand_in_the_report(data_folder):
-    folder = reports.write(results({'dataset': 'esc10', 'accuracy': 0.6}, {'dataset': 'esc10', 'method': 'proto'}), 'esc10')
+    folder = reporting.write(results({'dataset': 'esc10', 'accuracy': 0.6}, {'dataset': 'esc10', 'method': 'proto'}), 'esc10')
     text = (folder / 'report.md').read_text()
     assert cells(text, 'method | n |') == [
         ['VGG', '5', '0.600 (1)', '0.538 +- 0.081 (3)', '', '+0.062', 'inside the spread'],
@@ -92,16 +92,16 @@ def test_verdicts_stand_in_the_report(data_folder):
 
 def test_all_clips_alone(toy):
     """There is no n to draw: the tables must come all the same."""
-    folder = reports.write(results({'n_shot': 'all'}), 'toy')
+    folder = reporting.write(results({'n_shot': 'all'}), 'toy')
     text = (folder / 'report.md').read_text()
     assert 'n = all' in text and '.png' not in text and files(folder) == FILES
-    assert 'docs/' not in reports.section(results({'n_shot': 'all'}))
+    assert 'docs/' not in reporting.section(results({'n_shot': 'all'}))
 
 
 def test_methods_that_could_not_be_run(toy, capsys):
     reason = 'needs the VGGish checkpoint'
     missing = [('toy', 'transfer', reason), ('toy', 'transfer', reason), ('toy', 'VGG', reason), ('other', 'knn_audioset', reason)]
-    text = (reports.write(results({}, {'n_shot': '20'}), 'toy', missing) / 'report.md').read_text()
+    text = (reporting.write(results({}, {'n_shot': '20'}), 'toy', missing) / 'report.md').read_text()
     other, own = text.split('## toy')
     assert cells(own, 'accuracy, mean') == [['VGG', '0.500 (1)', '0.500 (1)'], ['transfer', reason, '']]
     assert '## other\n\nNo results.\n\n' in other and cells(other, 'accuracy, mean') == [['knn_audioset', reason]]
@@ -111,40 +111,40 @@ def test_methods_that_could_not_be_run(toy, capsys):
 
 def test_nothing_to_report(toy):
     with pytest.raises(UserError, match=r'no result to report: train and evaluate first, e\.g\. python sl_train\.py spec'):
-        reports.write(results({})[:0], 'toy', [('toy', 'transfer', 'needs the VGGish checkpoint')])
+        reporting.write(results({})[:0], 'toy', [('toy', 'transfer', 'needs the VGGish checkpoint')])
     assert not list(experiments_folder().glob('report_*'))
 
 
 def test_an_earlier_report_is_replaced(toy):
     rows = results({'experiment': 'fold_0_7', 'model': 'm', 'correct': 2, 'clips': 3})
     keep_matrix(rows.loc[0], [[1, 1], [0, 1]])
-    folder = reports.write(rows, 'toy')
+    folder = reporting.write(rows, 'toy')
     assert files(folder) == FILES | CURVES | {'confusion_toy_VGG.png'}
     (folder / 'notes.txt').write_text('mine')
     (folder / '.tmp-accuracy_x.png').write_text('of a process that was killed')
-    reports.write(results({'dataset': 'other'}), 'toy')
+    reporting.write(results({'dataset': 'other'}), 'toy')
     assert files(folder) == FILES | {'accuracy_other.png', 'accuracy_other.pdf', 'notes.txt'}
     assert '## toy' not in (folder / 'report.md').read_text()
 
 
 def test_the_same_rows_give_the_same_bytes(toy):
     rows = results({}, {'run': 1, 'accuracy': 0.7}, {'n_shot': '10', 'method': 'TIMBRE'})
-    first = tree(reports.write(rows, 'toy'))
-    second = tree(reports.write(rows, 'toy'))
+    first = tree(reporting.write(rows, 'toy'))
+    second = tree(reporting.write(rows, 'toy'))
     assert first == second and first['accuracy_toy.pdf'].startswith(b'%PDF') and b'CreationDate' not in first['accuracy_toy.pdf']
     assert first['accuracy_toy.png'].startswith(b'\x89PNG')
 
 
 def test_nothing_half_written_when_it_fails(toy, monkeypatch):
     rows = results({})
-    before = tree(reports.write(rows, 'toy'))
+    before = tree(reporting.write(rows, 'toy'))
 
     def fail(*_):
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(figures, 'accuracy_curves', fail)
     with pytest.raises(OSError, match='No space'):
-        reports.write(rows, 'toy')
+        reporting.write(rows, 'toy')
     assert tree(experiments_folder() / 'report_toy') == before and not temporary_files(toy)
 
 
@@ -152,8 +152,8 @@ def test_recipes_tell_what_was_set(toy):
     folder = experiments_folder() / 'fold_0_2'
     folder.mkdir(parents=True)
     (folder / 'config.json').write_text('{"overrides": {"epochs": 60, "n_shot": 5, "dataset": "toy", "num_experiment_runs": 2}}')
-    rows = results({}, {'recipe': 'bbbbbbbb', 'experiment': 'fold_0_2'})
-    _, text = (reports.write(rows, 'toy') / 'report.md').read_text().split('### Recipes\n\n')
+    rows = results({}, {'config_hash': 'bbbbbbbb', 'experiment': 'fold_0_2'})
+    _, text = (reporting.write(rows, 'toy') / 'report.md').read_text().split('### Recipes\n\n')
     assert text.startswith('- VGG [aaaaaaaa]: e.g. experiments/fold_0_1\n- VGG [bbbbbbbb]: e.g. experiments/fold_0_2 (epochs=60)\n')
 
 
@@ -168,7 +168,7 @@ def test_confusion_of_the_best_runs(toy, monkeypatch):
     drawn = []
     draw = figures.confusion
     monkeypatch.setattr(figures, 'confusion', lambda *given: (drawn.append(given), draw(*given)))
-    folder = reports.write(rows, 'toy')
+    folder = reporting.write(rows, 'toy')
     assert {'confusion_toy_VGG.png', 'confusion_toy_log-learn_VGG.png'} < files(folder)
     assert [(matrix.tolist(), classes, title) for matrix, classes, title, _ in drawn] == [
         ([[2, 1], [1, 1]], ['a', 'b'], 'toy: VGG\nn = 5, fold 0, run 2, accuracy 0.600'),
@@ -186,7 +186,7 @@ def test_confusion_that_is_not_there(toy, damage, reason):
         path.write_text('true\ta\tb\na\tx\t1\nb\t0\t1\n')
     elif damage == 'deleted':
         shutil.rmtree(path.parents[1])
-    folder = reports.write(rows, 'toy')
+    folder = reporting.write(rows, 'toy')
     assert files(folder) == FILES | CURVES
     assert f'not drawn, experiments/fold_0_1/m0/confusion_matrix.tsv {reason}' in (folder / 'report.md').read_text()
 
@@ -194,7 +194,7 @@ def test_confusion_that_is_not_there(toy, damage, reason):
 @pytest.mark.parametrize('label, name', [('VGG', 'VGG'), ('log-learn VGG', 'log-learn_VGG'), ('a/../b', 'a_.._b'),
                                          ('proto, 16 filters', 'proto_16_filters'), ('VGG [1a2b3c4d]', 'VGG_1a2b3c4d')])
 def test_slug(label, name):
-    assert reports.slug(label) == name
+    assert reporting.slug(label) == name
 
 
 # ---- curves ----------------------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_slug(label, name):
 def test_a_method_keeps_its_colour(toy):
     rows = results(*({'method': method, 'n_shot': n} for method in 'abc' for n in ('1', '10')),
                    *({'dataset': 'other', 'method': 'c', 'n_shot': n} for n in ('1', '10')))
-    folder = reports.write(rows, 'both')
+    folder = reporting.write(rows, 'both')
     assert all(shown(folder / 'accuracy_toy.png', method, ['a', 'b', 'c']) > 100 for method in 'c')
     seen = {method: shown(folder / 'accuracy_other.png', method, ['a', 'b', 'c']) for method in 'abc'}
     assert seen['c'] > 100 and seen['a'] == seen['b'] == 0
@@ -243,7 +243,7 @@ def test_intervals_are_shaded_where_there_are_any(tmp_path):
 
 def test_chance_that_is_not_known(data_folder, capsys):
     """Results of a data set without index here are drawn without it."""
-    folder = reports.write(results({'dataset': 'far'}), 'far')
+    folder = reporting.write(results({'dataset': 'far'}), 'far')
     assert {'accuracy_far.png', 'accuracy_far.pdf'} < files(folder)
     assert 'note: the figure of far is without the line of chance: there is no index' in capsys.readouterr().out
     assert (curve(data_folder / 'a.png', chance=None) != curve(data_folder / 'b.png')).any()
@@ -261,7 +261,7 @@ def test_many_methods_can_be_told_apart(monkeypatch):
 # ---- report.py -------------------------------------------------------------------------------------------------------
 
 def test_one_data_set_and_all(toy):
-    record(results({'accuracy': 0.25}, {'dataset': 'other', 'accuracy': 0.875, 'run': 1, 'correct': 9}).to_dict('records'))
+    add_results(results({'accuracy': 0.25}, {'dataset': 'other', 'accuracy': 0.875, 'run': 1, 'correct': 9}).to_dict('records'))
     succeeded(warm('report.py', 'dataset=toy', data_folder=toy))
     succeeded(warm('report.py', data_folder=toy))
     one, both = ((experiments_folder() / f'report_{name}/report.md').read_text() for name in ('toy', 'all'))
@@ -309,29 +309,29 @@ def test_the_readme_says_what_the_kept_rows_say(tmp_path):
     assert succeeded(done).endswith(f'readme: {copy}\n')
     assert copy.read_text() == (ROOT / 'README.md').read_text()
     rows = read_results(ROOT / 'docs/results.tsv')
-    assert reports.section(rows) in copy.read_text() and len(rows)
-    for name in re.findall(r'\]\((docs/\w+\.png)\)', reports.section(rows)):
+    assert reporting.section(rows) in copy.read_text() and len(rows)
+    for name in re.findall(r'\]\((docs/\w+\.png)\)', reporting.section(rows)):
         assert (ROOT / name).read_bytes().startswith(b'\x89PNG') and (tmp_path / name).is_file()
 
 
 def test_the_section_follows_the_rows():
     rows = results({'dataset': 'esc10', 'accuracy': 0.6}, {'dataset': 'esc10', 'accuracy': 0.7, 'run': 1, 'seed': 3, 'fold': 2})
-    text = reports.section(rows)
+    text = reporting.section(rows)
     assert text.startswith('esc10: 2 results, folds 0, 2 (10 test clips each), 1 run per method, n and fold, seeds 0, 3.\n')
     assert re.search(r'\| 0\.650 \+- 0\.050 \(2\) +\|', text)
     assert re.search(r'\| transfer +\| needs the VGGish checkpoint +\|', text)
     assert '| inside the spread |' in text and '](docs/esc10.png)' in text
-    assert reports.section(rows.assign(accuracy=0.1)) != text and reports.section(rows[::-1]) == text
+    assert reporting.section(rows.assign(accuracy=0.1)) != text and reporting.section(rows[::-1]) == text
 
 
 def test_what_stands_around_the_section_is_kept(toy, tmp_path):
     path = tmp_path / 'README.md'
     path.write_text(README)
     rows = results({})
-    folder = reports.write(rows, 'toy')
+    folder = reporting.write(rows, 'toy')
     for _ in range(2):
-        reports.update_readme(path, rows, folder)
-        assert path.read_text() == README.replace('old', f'\n{reports.section(rows)}\n')
+        reporting.update_readme(path, rows, folder)
+        assert path.read_text() == README.replace('old', f'\n{reporting.section(rows)}\n')
     assert (tmp_path / 'docs/toy.png').read_bytes() == (folder / 'accuracy_toy.png').read_bytes()
 
 
@@ -343,5 +343,5 @@ def test_a_readme_without_its_markers(toy, tmp_path, text):
     if text is not None:
         path.write_text(text)
     with pytest.raises(UserError, match='two marker lines' if text is not None else 'name the README with readme='):
-        reports.update_readme(path, results({}), tmp_path)
+        reporting.update_readme(path, results({}), tmp_path)
     assert not (tmp_path / 'docs').exists() and (text is None or path.read_text() == text)

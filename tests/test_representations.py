@@ -9,10 +9,17 @@ import librosa
 import numpy as np
 import pytest
 
-import representations
+import representation
+from configuration import configure
 from conftest import CLASSES, make_dataset, tone, write_sound
-from experiment import configure
-from representations import compute, cqt_magnitude, make_one, mel_spectrogram, mfcc_statistics, stft_magnitude, store
+from features import (
+    compute,
+    cqt_magnitude,
+    mel_spectrogram,
+    mfcc_statistics,
+    stft_magnitude,
+)
+from representation import make_one, store
 from shared import UserError, read_rows, write_text
 
 LENGTHS = [1, 7, 511, 512, 513, 1000, 1023, 1024, 1025, 2047, 2048, 2049, 10000, 44100]
@@ -192,7 +199,7 @@ def test_store_writes_what_is_promised(data_folder):
 
 def test_several_processes_write_the_same(data_folder, monkeypatch):
     make_dataset(data_folder, train=6, test=6)
-    monkeypatch.setattr(representations, 'FILES_PER_PROCESS', 4)
+    monkeypatch.setattr(representation, 'FILES_PER_PROCESS', 4)
     store(settings(num_processing_units=2))
     store(settings('identifier=alone'))
     for clip in CLIPS:
@@ -206,7 +213,7 @@ def test_what_is_up_to_date_stays(data_folder, monkeypatch):
     store(settings())
     folder = folder_of(data_folder)
     before, index = (times(folder), keep_inodes(folder, data_folder / 'aside')), (folder / 'index.tsv').read_bytes()
-    monkeypatch.setattr(representations, 'compute', lambda *_: pytest.fail('computed again'))
+    monkeypatch.setattr(representation, 'compute', lambda *_: pytest.fail('computed again'))
     assert store(settings()) == {}
     assert (times(folder), inodes(folder)) == before
     assert (folder / 'index.tsv').read_bytes() == index
@@ -239,7 +246,7 @@ def test_a_sound_replaced_while_it_is_read_is_noticed(data_folder, monkeypatch):
         return array
 
     with monkeypatch.context() as patch:
-        patch.setattr(representations, 'compute', slow)
+        patch.setattr(representation, 'compute', slow)
         store(settings())
     store(settings())
     np.testing.assert_array_equal(np.load(folder_of(data_folder) / 'a/0.npy'), compute(audio / 'a/0.wav', settings()))
@@ -374,7 +381,7 @@ def test_every_parameter_counts(data_folder, override):
 def test_parameters_of_other_types_do_not_count(data_folder, monkeypatch):
     make_dataset(data_folder, classes=['a', 'b'], train=1, test=1)
     store(settings())
-    monkeypatch.setattr(representations, 'compute', lambda *_: pytest.fail('computed again'))
+    monkeypatch.setattr(representation, 'compute', lambda *_: pytest.fail('computed again'))
     store(settings('cqt_bins=60', num_processing_units=2))
 
 
@@ -396,7 +403,7 @@ def test_overwrite_replaces_and_leaves_no_stale_arrays(data_folder, options):
 def test_overwrite_without_a_change_replaces_nothing(data_folder, monkeypatch):
     make_dataset(data_folder)
     store(settings())
-    monkeypatch.setattr(representations, 'compute', lambda *_: pytest.fail('computed again'))
+    monkeypatch.setattr(representation, 'compute', lambda *_: pytest.fail('computed again'))
     store(settings('overwrite=True'))
 
 
@@ -406,7 +413,7 @@ def test_an_interrupted_overwrite_is_not_taken_for_whole(data_folder, monkeypatc
     store(settings())
     folder = folder_of(data_folder)
     with monkeypatch.context() as patch:
-        patch.setattr(representations, 'write_json', lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(representation, 'write_json', lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             store(settings('n_mels=40', 'overwrite=True'))
     store(settings('n_mels=40', 'overwrite=True'))
@@ -512,7 +519,7 @@ def test_any_other_failure_stops_one_file_only(data_folder, monkeypatch):
             raise ZeroDivisionError('of a decoder\nin two lines')
         return compute(path, config)
 
-    monkeypatch.setattr(representations, 'compute', fail)
+    monkeypatch.setattr(representation, 'compute', fail)
     assert store(settings()) == {key: 'ZeroDivisionError: of a decoder\nin two lines' for key in ('3', '8', '13')}
     errors = read_rows(folder_of(data_folder) / 'errors_0.tsv', 3, '')
     assert errors['3'] == ['bird/3.wav', 'ZeroDivisionError: of a decoder in two lines']

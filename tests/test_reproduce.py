@@ -10,9 +10,22 @@ import subprocess
 import sys
 import time
 
-import commands
 import pytest
-from commands import Started, environment, experiments, models, refused, rows, run_script, same_weights, succeeded, tree, warm
+
+import commands
+from commands import (
+    Started,
+    environment,
+    experiments,
+    models,
+    refused,
+    rows,
+    run_script,
+    same_weights,
+    succeeded,
+    tree,
+    warm,
+)
 
 PLAN = ('reproduce.py', 'demo', 'datasets=tones', 'folds=0,1', 'methods=knn_mfcc,TIMBRE,proto', 'n_shots=1,2', 'epochs=3',
         'filters=4', 'max_accuracy=0')
@@ -160,7 +173,7 @@ def test_a_full_disk_ends_a_plan_with_its_state(tones, tmp_path, monkeypatch):
 
     import plans
     import runner
-    from experiment import configure
+    from configuration import configure
     data = fresh(tones, tmp_path / 'data')
     monkeypatch.setenv('DATA_FOLDER', str(data))
     overrides = ['datasets=tones', 'folds=0', 'methods=knn_mfcc', 'n_shots=1,2,3', 'num_experiment_runs=1']
@@ -176,7 +189,7 @@ def test_a_full_disk_ends_a_plan_with_its_state(tones, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, 'run_experiment', fill)
     monkeypatch.setattr(runner, 'PROGRESS', dict(runner.PROGRESS))
     with pytest.raises(OSError, match='No space left'):
-        runner.carry_out(plan, jobs, jobs, lambda: None)
+        runner.run(plan, jobs, jobs, lambda: None)
     assert [row[5] for row in rows(data / 'experiments/reproduce_demo.tsv')[1:]] == ['done', 'to do', 'to do']
 
 
@@ -338,7 +351,7 @@ def test_workers_with_another_data_folder_are_refused(tones, tmp_path, cluster):
 def test_a_worker_that_comes_later_with_another_data_folder(tones, tmp_path, monkeypatch):
     import plans
     import runner
-    from experiment import configure
+    from configuration import configure
     monkeypatch.setenv('DATA_FOLDER', str(tones))
     overrides = ['datasets=tones', 'folds=0', 'methods=knn_mfcc', 'n_shots=1', 'num_experiment_runs=1']
     plan = plans.Plan(configure('config_reproduce', 'demo', overrides, plans.method_keys()))

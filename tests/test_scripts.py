@@ -7,12 +7,34 @@ import subprocess
 import sys
 from pathlib import Path
 
-import commands
 import numpy as np
 import pytest
 import soundfile
-from commands import (CLASSES, FAST, MEL, RATE, ROOT, Started, arrays, copy_of, experiments, labels, make_sounds, models, rows,
-                      run_script, same_weights, script_path, succeeded, temporary_files, tree, warm, weights)
+
+import commands
+from commands import (
+    CLASSES,
+    FAST,
+    MEL,
+    RATE,
+    ROOT,
+    Started,
+    arrays,
+    copy_of,
+    experiments,
+    labels,
+    make_sounds,
+    models,
+    rows,
+    run_script,
+    same_weights,
+    script_path,
+    succeeded,
+    temporary_files,
+    tree,
+    warm,
+    weights,
+)
 
 ESC10 = os.environ.get('ESC10')
 TRAIN = ('spec', 'dataset=tones', 'fold=1', 'n_shot=2', 'num_experiment_runs=3', 'seed=1', 'model_number=2', 'epochs=5')

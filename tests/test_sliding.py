@@ -8,13 +8,12 @@ import pytest
 import models_proto
 import models_sl
 import models_transfer
-import supervised
 from backend import keras, set_up_device
 from commands import run_script, succeeded, warm
 from layers import BatchNormalization, StrongestMatch
 from patches import patch_batches
-from sliding import Forms, NoSlidingForm, Scorer, frames_at_once, make_slider, sliding_maximum
-from training import make_scorer
+from scoring import Forms, Scorer, frames_at_once, make_scorer, score_clips
+from sliding import NoSlidingForm, make_slider, sliding_maximum
 
 ESC10 = os.environ.get('ESC10')
 CLASSES = 4
@@ -249,7 +248,7 @@ def test_clip_scores_are_those_of_patch_by_patch(capsys, number, hop, pad):
     for sliding in (True, False):
         options = {**config, 'sliding': sliding}
         scorer = Scorer(Forms(model), options, arrays, test=labels)
-        results.append(supervised.score_clips(scorer, task_of(arrays), labels, options, 'test', (1.5, 2.0)))
+        results.append(score_clips(scorer, task_of(arrays), labels, options, 'test', (1.5, 2.0)))
     assert capsys.readouterr().out == 'scoring: sliding window\nscoring: patch by patch (sliding=False)\n'
     (ours, cost), (expected, expected_cost) = results
     assert np.ptp(expected, axis=0).min() > 1e-3

@@ -6,10 +6,26 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from analysis import (
+    REFERENCE_COLUMNS,
+    best_runs,
+    compare,
+    costs,
+    holm,
+    newest,
+    read_references,
+    summarise,
+    verdicts,
+)
 from conftest import results
+from reporting import (
+    accuracy_markdown,
+    comparison_markdown,
+    cost_markdown,
+    interval_markdown,
+    verdict_markdown,
+)
 from shared import UserError
-from tables import (REFERENCE_COLUMNS, accuracy_markdown, best_runs, compare, comparison_markdown, cost_markdown, costs, holm,
-                    interval_markdown, newest, read_references, summarise, verdict_markdown, verdicts)
 
 
 def table(frame, *columns):
@@ -76,10 +92,10 @@ def test_runs_folds_and_seeds_are_averaged(other):
 
 
 def test_recipes_are_told_apart_within_a_data_set():
-    summary = summarise(results({'accuracy': 0.1}, {'accuracy': 0.2, 'recipe': 'bbbbbbbb'},
-                                {'accuracy': 0.3, 'recipe': 'bbbbbbbb', 'n_shot': '10'},
-                                {'accuracy': 0.5, 'dataset': 'other', 'recipe': 'bbbbbbbb'},
-                                {'accuracy': 0.4, 'method': 'TIMBRE', 'recipe': 'cccccccc'}))
+    summary = summarise(results({'accuracy': 0.1}, {'accuracy': 0.2, 'config_hash': 'bbbbbbbb'},
+                                {'accuracy': 0.3, 'config_hash': 'bbbbbbbb', 'n_shot': '10'},
+                                {'accuracy': 0.5, 'dataset': 'other', 'config_hash': 'bbbbbbbb'},
+                                {'accuracy': 0.4, 'method': 'TIMBRE', 'config_hash': 'cccccccc'}))
     assert table(summary, 'dataset', 'method', 'n_shot', 'mean') == [
         ['other', 'VGG', '5', 0.5], ['toy', 'TIMBRE', '5', 0.4], ['toy', 'VGG [aaaaaaaa]', '5', 0.1],
         ['toy', 'VGG [bbbbbbbb]', '5', 0.2], ['toy', 'VGG [bbbbbbbb]', '10', 0.3]]
@@ -209,7 +225,7 @@ def test_what_a_verdict_compares():
 
 
 def test_every_recipe_has_a_verdict():
-    rows = results({'accuracy': 0.45}, {'accuracy': 0.9, 'recipe': 'bbbbbbbb'})
+    rows = results({'accuracy': 0.45}, {'accuracy': 0.9, 'config_hash': 'bbbbbbbb'})
     assert table(verdicts(rows, references({})), 'method', 'verdict') == [['VGG [aaaaaaaa]', 'inside the spread'],
                                                                           ['VGG [bbbbbbbb]', 'outside the spread']]
 

@@ -12,9 +12,9 @@ import supervised
 from backend import keras, set_up_device, tf
 from network import count_parameters, load_weights, randomise
 from patches import Clips, sample_patches
+from scoring import Forms, Scorer, make_scorer, score_clips
 from shared import UserError
-from sliding import Forms, Scorer
-from training import cut_patches, make_scorer, make_train_step, train_supervised
+from training import cut_patches, make_train_step, train_supervised
 
 # Keras's own, when it stores weights under NumPy 2
 pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
@@ -323,7 +323,7 @@ def test_clip_scores_are_mean_probabilities_over_patches(hop, batch_size):
     task = types.SimpleNamespace(representation=types.SimpleNamespace(open=arrays.__getitem__), classes=['x', 'y', 'z'])
     config = {'n_frames': 4, 'pad_short': 'repeat-pad', 'pre_processing': None, 'test_hop': hop, 'test_batch_size': batch_size}
     scorer = Scorer(Forms(model), config, task.representation, test=labels)
-    scores, cost = supervised.score_clips(scorer, task, labels, config, 'test', (0.5, 2.0))
+    scores, cost = score_clips(scorer, task, labels, config, 'test', (0.5, 2.0))
     expected, costs = [], []
     for key, label in labels.items():
         clip = (np.resize(arrays[key], (max(4, len(arrays[key])), 6)) - 0.5) / 2

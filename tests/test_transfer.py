@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from checkpoint import configuration, digest
 from scipy.special import log_softmax, softmax
 
 import commands
@@ -13,11 +14,22 @@ import embeddings
 import models_transfer
 import training
 from backend import keras, set_up_device, tf
-from checkpoint import configuration, digest
-from commands import Started, experiments, models, refused, rows, succeeded, temporary_files, tree, warm, weights
+from commands import (
+    Started,
+    experiments,
+    models,
+    refused,
+    rows,
+    succeeded,
+    temporary_files,
+    tree,
+    warm,
+    weights,
+)
 from conftest import CLASSES, make_representation, plain_vggish, vggish_values
 from experiment import find_experiment
-from patches import Clips, Representation, all_patches, patch_batches, sample_patches
+from patches import Clips, all_patches, patch_batches, sample_patches
+from representation import Representation
 from shared import UserError
 from vggish_slim import VARIABLES
 
@@ -184,7 +196,7 @@ def epochs_logged(experiment):
 @pytest.fixture(scope='module')
 def killed(data, vggish_checkpoint):
     """A command that keeps no weights, its experiment, killed in the second run, and a copy of the data as it was then."""
-    command = ['transfer_train.py', 'audioset', *arguments(vggish_checkpoint, *FINE, 'keep_weights=False')]
+    command = ['transfer_train.py', 'audioset', *arguments(vggish_checkpoint, *FINE, 'save_weights=False')]
     before = set(experiments(data))
     begun = lambda: set(experiments(data)) - before
     with Started(*command, data_folder=data) as script:
@@ -235,7 +247,7 @@ def test_files_and_log(data, kept, vggish_checkpoint):
     assert {path.name for path in experiment.iterdir()} == \
         {'config.json', 'models.list', 'experiment.result', '.lock', *[model.name for model in models(experiment)]}
     config = json.loads((experiment / 'config.json').read_text())
-    wanted = {'script': 'transfer_train', 'checkpoint_sha256': digest(vggish_checkpoint), 'n_frames': 96, 'grid': 96}
+    wanted = {'script': 'transfer_train', 'weights_sha256': digest(vggish_checkpoint), 'n_frames': 96, 'grid': 96}
     assert config.items() >= wanted.items()
     assert len(models(experiment)) == 2
     for model in models(experiment):
@@ -270,7 +282,7 @@ def test_scores_are_means_over_examples_with_the_stored_weights(data, kept):
 
 
 def test_without_weights_the_results_are_the_same_to_the_last_bit(data, kept, lean):
-    """The first run tells that of keep_weights=False, the second one that of going on after a kill, too."""
+    """The first run tells that of save_weights=False, the second one that of going on after a kill, too."""
     experiment, printed = lean
     for one, other in zip(models(kept[0]), models(experiment), strict=True):
         assert sorted(path.name for path in other.iterdir()) == \
@@ -283,7 +295,7 @@ def test_without_weights_the_results_are_the_same_to_the_last_bit(data, kept, le
             assert sorted(head) == ['bias', 'kernel']
             np.testing.assert_array_equal(head['kernel'], stored['layers/dense/vars/0'])
             np.testing.assert_array_equal(head['bias'], stored['layers/dense/vars/1'])
-    same = ('run', 'method', 'dataset', 'fold', 'n_shot', 'seed', 'accuracy', 'correct', 'clips', 'recipe')
+    same = ('run', 'method', 'dataset', 'fold', 'n_shot', 'seed', 'accuracy', 'correct', 'clips', 'config_hash')
     pick = lambda experiment: [{key: row[key] for key in same} for row in results(data, experiment)]
     assert pick(experiment) == pick(kept[0])
     assert [row['run'] for row in pick(experiment)] == ['0', '1'] and pick(experiment)[0]['method'] == 'transfer'
@@ -294,8 +306,8 @@ def test_without_weights_the_results_are_the_same_to_the_last_bit(data, kept, le
 
 def test_an_experiment_without_weights_is_not_evaluated_again(data, lean):
     before = tree(lean[0])
-    refused(warm('transfer_evaluate.py', lean[0].name, data_folder=data), lean[0].name, 'keep_weights=False', 'results are in',
-            'keep_weights=True')
+    refused(warm('transfer_evaluate.py', lean[0].name, data_folder=data), lean[0].name, 'save_weights=False', 'results are in',
+            'save_weights=True')
     assert tree(lean[0]) == before
 
 
@@ -316,7 +328,7 @@ def test_an_evaluation_with_other_keys(data, kept):
     after = results(copy, experiment)
     assert sorted(row['run'] for row in after) == ['0', '1'] and before[1] in after
     row, = [row for row in after if row['run'] == '0']
-    assert row['recipe'] != before[0]['recipe']
+    assert row['config_hash'] != before[0]['config_hash']
     overrides = (experiment / 'experiment.result').read_text().splitlines()[-1]
     assert "'test_hop': 3" in overrides and "'test_batch_size': 5" in overrides and "'epochs': 3" in overrides
 
@@ -371,7 +383,7 @@ PROTO = ('n_shot=1', 'num_experiment_runs=1', 'max_epochs=2', 'learning_rate=0.0
 @pytest.fixture(scope='module')
 def proto(data, vggish_checkpoint):
     """The experiments with and without weights, of one run each."""
-    return {keep: run(data, 'transfer_proto.py', 'audioset', *arguments(vggish_checkpoint, *PROTO), f'keep_weights={keep}')[0]
+    return {keep: run(data, 'transfer_proto.py', 'audioset', *arguments(vggish_checkpoint, *PROTO), f'save_weights={keep}')[0]
             for keep in (True, False)}
 
 
@@ -411,7 +423,7 @@ def test_the_results_of_prototypical_networks_do_not_need_the_weights(data, prot
         assert head['kernel'].shape == (128, 10)
         np.testing.assert_array_equal(head['kernel'], stored['layers/dense/vars/0'])
         np.testing.assert_array_equal(head['bias'], stored['layers/dense/vars/1'])
-    assert results(data, proto[True])[0]['recipe'] == results(data, proto[False])[0]['recipe']
+    assert results(data, proto[True])[0]['config_hash'] == results(data, proto[False])[0]['config_hash']
 
 
 def test_prototypes_embeddings_and_scores_by_hand(data, proto):
@@ -448,7 +460,7 @@ def test_killed_embeddings_go_on_and_are_those_of_the_network(data, killed_embed
         found = np.load(path)
         assert found.shape == (LENGTHS[clip_of(path)], 128) and found.dtype == np.float32
         np.testing.assert_allclose(found, expected[clip_of(path)], atol=1e-4)
-    about = {'checkpoint_sha256': digest(vggish_checkpoint), 'type': 'audioset', 'resampler': 'kaiser_best', 'LOG_OFFSET': 0.01}
+    about = {'weights_sha256': digest(vggish_checkpoint), 'type': 'audioset', 'resampler': 'kaiser_best', 'LOG_OFFSET': 0.01}
     assert json.loads((folder / 'config.json').read_text()).items() >= about.items()
     assert temporary_files(folder) == []
 
@@ -509,11 +521,11 @@ class Embeddings:
         self.asked += len(starts)
         return tf.constant(plain(np.stack([frames[start:start + 96] for start in starts])))
 
-    def get(self, keys, checkpoint_sha256=None, test_batch_size=4):
+    def get(self, keys, weights_sha256=None, test_batch_size=4):
         """embeddings_of the clips."""
         self.asked = 0
         config = {**configuration({'checkpoint': None}), 'checkpoint': 'a.ckpt', 'test_batch_size': test_batch_size,
-                  'checkpoint_sha256': checkpoint_sha256 or self.known}
+                  'weights_sha256': weights_sha256 or self.known}
         return embeddings.embeddings_of(keys, Representation(FOLDER, 'toy'), config)
 
     def changed(self, before):

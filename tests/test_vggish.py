@@ -12,19 +12,19 @@ import weakref
 import numpy as np
 import pytest
 
-import checkpoint
 import experiment
 import models_proto
 import models_sl
 import models_transfer
 import network
+import pretrained
 import training
 import vggish_smoke_test
 from backend import keras, set_up_device, tf
 from commands import ROOT, refused, run_script, succeeded, temporary_files, warm
+from configuration import configure
 from conftest import make_representation, plain_vggish, vggish_values, write_checkpoint
-from experiment import configure
-from fewshot import Task
+from fewshot import DataSplit
 from network import Network, save_weights, weights_size
 from shared import UserError
 from vggish_slim import VARIABLES, VGGish, define_vggish_slim, read_checkpoint
@@ -138,16 +138,16 @@ def test_a_checkpoint_of_either_version_is_read_whole(vggish_checkpoint, values,
             np.testing.assert_array_equal(value, values[name])
 
     check(vggish_checkpoint)
-    assert checkpoint.files_of(vggish_checkpoint) == [vggish_checkpoint]
+    assert pretrained.files_of(vggish_checkpoint) == [vggish_checkpoint]
     path = write_checkpoint(tmp_path / 'two', {'something': np.ones(3), **values}, version=2)
     check(path)
     data, index = sorted(tmp_path.iterdir())
-    assert checkpoint.path_of({'checkpoint': str(path)}) == path and checkpoint.files_of(path) == [index, data]
-    digest = checkpoint.digest(path)
+    assert pretrained.path_of({'network': 'vggish', 'checkpoint': str(path)}) == path and pretrained.files_of(path) == [index, data]
+    digest = pretrained.digest(path)
     os.truncate(data, 10 ** 8)  # the index still knows all names
     with pytest.raises(UserError, match='cannot be read as a checkpoint'):
         read_checkpoint(path)
-    assert checkpoint.digest(path) != digest
+    assert pretrained.digest(path) != digest
     data.unlink()
     with pytest.raises(UserError, match='cannot be read as a checkpoint'):
         read_checkpoint(path)
@@ -168,7 +168,7 @@ FIRST = {name: np.zeros(shape, np.float32) for name, shape in list(VARIABLES.ite
 def test_a_checkpoint_of_another_network(tmp_path, version, change, message):
     path = write_checkpoint(tmp_path / 'a.ckpt', {name: v for name, v in {**FIRST, **change, 'x': 1.0}.items() if v is not None},
                             version)
-    with pytest.raises(UserError, match=re.escape(f'{path} is no checkpoint of VGGish: {message}. {checkpoint.REMEDY}')):
+    with pytest.raises(UserError, match=re.escape(f'{path} is no checkpoint of VGGish: {message}. {VGGISH.remedy}')):
         read_checkpoint(path)
 
 
@@ -176,7 +176,7 @@ def test_a_damaged_checkpoint(vggish_checkpoint, tmp_path):
     def refuse():
         with pytest.raises(UserError, match='cannot be read as a checkpoint .*') as error:
             read_checkpoint(path)
-        assert str(path) in str(error.value) and checkpoint.REMEDY in str(error.value) and '\n' not in str(error.value)
+        assert str(path) in str(error.value) and VGGISH.remedy in str(error.value) and '\n' not in str(error.value)
 
     path = shutil.copyfile(vggish_checkpoint, tmp_path / 'copy')
     size = path.stat().st_size
@@ -198,17 +198,18 @@ def test_a_damaged_checkpoint(vggish_checkpoint, tmp_path):
 
 
 def test_digest(vggish_checkpoint, tmp_path):
-    assert checkpoint.digest(vggish_checkpoint) == hashlib.sha256(vggish_checkpoint.read_bytes()).hexdigest()
-    config = checkpoint.configuration({'checkpoint': str(vggish_checkpoint), 'n_shot': 3})
+    assert pretrained.digest(vggish_checkpoint) == hashlib.sha256(vggish_checkpoint.read_bytes()).hexdigest()
+    config = pretrained.complete({'checkpoint': str(vggish_checkpoint), 'n_shot': 3})
     assert config == {'checkpoint': str(vggish_checkpoint), 'n_shot': 3, 'n_frames': 96, 'grid': 96, 'pre_processing': None,
-                      'normalize': None, 'pad_short': 'repeat-pad', 'checkpoint_sha256': checkpoint.digest(vggish_checkpoint)}
-    assert checkpoint.configuration({'checkpoint': None})['checkpoint_sha256'] is None
+                      'normalize': None, 'pad_short': 'repeat-pad', 'weights_sha256': pretrained.digest(vggish_checkpoint)}
+    assert pretrained.complete({'checkpoint': None})['weights_sha256'] is None
     for name, content in (('a.index', b'1'), ('a.data-00000-of-00001', b'2'), ('ab.index', b'3')):
         (tmp_path / name).write_bytes(content)
-    assert checkpoint.digest(tmp_path / 'a') == hashlib.sha256(b'12').hexdigest()
+    assert pretrained.digest(tmp_path / 'a') == hashlib.sha256(b'12').hexdigest()
 
 
-HELP = (checkpoint.ADDRESS, str(checkpoint.SIZE), checkpoint.SHA256, 'python ../aux/download.py vggish')
+VGGISH = pretrained.NETWORKS['vggish']
+HELP = (VGGISH.address, str(VGGISH.size), VGGISH.sha256, 'python ../aux/download.py vggish')
 
 
 @pytest.fixture(scope='module')
@@ -300,7 +301,7 @@ def test_the_other_kind_of_representation(data_folder, kind, group, entry, messa
     make_representation(data_folder, arrays, {str(i): i for i in range(3)}, {str(i): i - 3 for i in range(3, 6)}, kind=kind)
     config = configure(group, entry, ['dataset=toy', 'n_shot=1', f'audio_representation_folder=audio_representation/toy__{kind}'])
     with pytest.raises(UserError, match=f'does not hold {message}'):
-        Task.load(config)
+        DataSplit.load(config)
 
 
 # ---- learning rates --------------------------------------------------------------------------------------------------
@@ -420,7 +421,7 @@ def test_the_weights_of_vggish_take_what_was_announced_and_are_whole_or_not_ther
 def test_disk_space_is_announced_and_asked_for(classifier, data_folder, monkeypatch, capsys):
     def announce(runs, free, keep=True):
         monkeypatch.setattr(shutil, 'disk_usage', lambda path: types.SimpleNamespace(free=int(free)))
-        monkeypatch.setattr(classifier, 'keep_weights', keep)
+        monkeypatch.setattr(classifier, 'save_weights', keep)
         classifier.announce_disk(runs)
         return capsys.readouterr().out
 
@@ -428,11 +429,11 @@ def test_disk_space_is_announced_and_asked_for(classifier, data_folder, monkeypa
     assert announce(5, 4e9) == 'disk: the weights of 5 run(s) will take 1.4 GB, 4.0 GB are free\n'
     with pytest.raises(UserError, match=re.escape(f'the weights of 5 run(s) need 1.44 GB, {data_folder} has 1.43 GB free: '
                                                   f'make room, '
-                                                  f'choose another DATA_FOLDER, or set keep_weights=False')):
+                                                  f'choose another DATA_FOLDER, or set save_weights=False')):
         announce(5, 1.43e9)
     capsys.readouterr()
     assert announce(0, 1000) == announce(5, 1000, keep=False) == ''
-    little = types.SimpleNamespace(model=small(logits=3), keep_weights=True)
+    little = types.SimpleNamespace(model=small(logits=3), save_weights=True)
     announce(0, 4e9)
     Network.announce_disk(little, 5)
     assert capsys.readouterr().out == ''
@@ -446,7 +447,7 @@ FIGURES = r'embeddings before the last ReLU, (.*): (\S+), published (\S+)'
 def test_the_smoke_test_refuses_other_weights_and_takes_those_with_the_published_figures(vggish_checkpoint, values, monkeypatch,
                                                                                          capsys, tmp_path):
     done = warm('vggish_smoke_test.py', f'checkpoint={vggish_checkpoint}', data_folder=tmp_path)
-    assert f'{vggish_checkpoint}: sha256 {checkpoint.digest(vggish_checkpoint)}\n' in done.stdout
+    assert f'{vggish_checkpoint}: sha256 {pretrained.digest(vggish_checkpoint)}\n' in done.stdout
     assert 'examples: shape (3, 96, 64), expected (3, 96, 64)\n' in done.stdout
     figures = {name: (float(found), float(published)) for name, found, published in re.findall(FIGURES, done.stdout)}
     assert {name: published for name, (_, published) in figures.items()} == {'mean': 0.000657, 'standard deviation': 0.343}

@@ -13,14 +13,16 @@ from scipy.signal import get_window
 
 import config_file
 import mel_features
-import representations
+import representation
 import vggish_params
 from commands import run_script, succeeded
+from configuration import configure
 from conftest import make_dataset, make_representation, tone, write_sound
-from experiment import RESAMPLERS, configure
+from experiment import RESAMPLERS
+from features import compute
 from mel_features import log_mel_spectrogram, mel_matrix, periodic_hann
-from patches import Clips, Representation, all_patches, patch_batches
-from representations import compute, store
+from patches import Clips, all_patches, patch_batches
+from representation import Representation, store
 from shared import UserError, read_rows
 from vggish_input import file_to_examples, round_to_16_bits, waveform_to_examples
 
@@ -388,7 +390,7 @@ def test_store_writes_what_is_promised(data_folder, monkeypatch):
 
 def test_several_processes_write_the_same(data_folder, monkeypatch):
     make_dataset(data_folder, train=1, test=1, seconds=1)
-    monkeypatch.setattr(representations, 'FILES_PER_PROCESS', 3)
+    monkeypatch.setattr(representation, 'FILES_PER_PROCESS', 3)
     store(settings(num_processing_units=2))
     store(settings('identifier=alone'))
     for path in folder_of(data_folder).rglob('*.npy'):
@@ -432,7 +434,7 @@ def test_what_is_up_to_date_stays_and_what_is_damaged_does_not(data_folder, monk
     content, stamp = damaged.read_bytes(), damaged.stat().st_mtime_ns
     damaged.write_bytes(content[:-1])
     os.utime(damaged, ns=(stamp, stamp))
-    monkeypatch.setattr(representations, 'compute', lambda path, config: made.append(path.stem) or compute(path, config))
+    monkeypatch.setattr(representation, 'compute', lambda path, config: made.append(path.stem) or compute(path, config))
     store(settings())
     assert made == ['1'] and damaged.read_bytes() == content
 
