@@ -154,16 +154,25 @@ class Experiment:
         """Names of the model folders of finished runs (list of str)."""
         return finished_models(self.folder)
 
+    def new_model(self):
+        """A new folder for the model of the next run (Path)."""
+        folder = stamped(self.folder, f'model_fold{self.config["fold"]}_')
+        folder.mkdir()
+        return folder
+
+    def finish_model(self, folder):
+        """Add a model folder to models.list: its run counts as finished."""
+        write_text(self.folder / 'models.list', ''.join(f'{model}\n' for model in [*self.models(), folder.name]))
+
     def remaining_runs(self):
         """Yield (number, new model folder) of each run that is still missing.
 
         A run counts as finished when the next one is asked for. An interruption of the loop leaves its run unfinished.
         """
         for run in range(len(self.models()), self.config['num_experiment_runs']):
-            folder = stamped(self.folder, f'model_fold{self.config["fold"]}_')
-            folder.mkdir()
+            folder = self.new_model()
             yield run, folder
-            write_text(self.folder / 'models.list', ''.join(f'{model}\n' for model in [*self.models(), folder.name]))
+            self.finish_model(folder)
 
     def results(self):
         """Rows of results.tsv of the finished runs that were evaluated with this configuration and data (list)."""

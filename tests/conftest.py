@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import soundfile
 
+import representation
 from configuration import configure
-from representation import parameters
 from results import COLUMNS
 from shared import read_classes, write_dataset, write_json, write_text
 
@@ -76,8 +76,8 @@ def make_representation(data_folder, arrays, train, test, val=None, name='toy', 
     folder.mkdir(parents=True)
     group, entry = {'mfcc': ('config_knn_mfcc', 'mfcc'), 'audioset': ('config_preprocess', 'audioset')}.get(
         kind, ('config_preprocess', 'spec'))
-    settings = configure(group, entry, [f'dataset={name}'])
-    write_json(folder / 'config.json', {**settings, **parameters(settings), 'convert_id': False})
+    settings = representation.complete(configure(group, entry, [f'dataset={name}']), **({'type': 'mfcc'} if kind == 'mfcc' else {}))
+    write_json(folder / 'config.json', {**settings, **representation.parameters(settings), 'convert_id': False})
     for key, array in arrays.items():
         np.save(folder / f'{key}.npy', np.asarray(array, np.float32))
     write_text(folder / 'index.tsv',

@@ -7,18 +7,17 @@ import pandas as pd
 import pytest
 
 import knn
-from configuration import configure
 from conftest import CLASSES, make_representation
 from evaluation import (
     MeanPerClip,
     accuracy_interval,
     describe,
-    keep_experiment_result,
+    write_summary,
     mean_interval,
     write_decisions,
 )
-from fewshot import DataSplit
-from results import COLUMNS, experiments_folder, read_results, result_row
+from methods import METHODS
+from results import add_results, COLUMNS, experiments_folder, read_results, result_row
 
 # ---- clip scores -----------------------------------------------------------------------------------------------------
 
@@ -175,14 +174,14 @@ def test_experiment_result(data_folder, capsys):
     expected = {'correct': 5, 'clips': 10, 'accuracy': 0.5, 'accuracy_low': 0.2366, 'accuracy_high': 0.7634,
                 'train_seconds': 1.23, 'test_seconds': 5.68}
     assert {key: rows[1][key] for key in expected} == expected
-    assert keep_experiment_result(folder, rows, {'n_shot': 5}) == [0.4, 0.5, 0.6]
+    write_summary(folder / 'experiment.result', 'fold_0_1', [0.4, 0.5, 0.6], {'n_shot': 5})
+    add_results(rows)
     lines = (folder / 'experiment.result').read_text().splitlines()
     assert lines[:3] == ['Experiment: fold_0_1', 'Accuracies: [0.4, 0.5, 0.6]', 'Max: 0.6']
     numbers = [float(x) for x in re.findall(r'-?[0-9.]+(?:e-?\d+)?', ' '.join(line.split(':')[1] for line in lines[3:5]))]
     assert lines[5:] == ["Overrides: {'n_shot': 5}"]
     np.testing.assert_allclose(numbers, [0.5, 0.0816497, 0.2515862, 0.7484138], atol=1e-6)
     assert read_results()[['run', 'correct', 'seed']].values.tolist() == [[0, 4, 3], [1, 5, 3], [2, 6, 3]]
-    assert 'VGG, toy fold 0, n_shot 5: accuracy 0.500 +- 0.082 (3 runs' in capsys.readouterr().out
 
 
 def configure_toy(data_folder, *overrides, n_shot=2):
@@ -191,12 +190,12 @@ def configure_toy(data_folder, *overrides, n_shot=2):
     train, test = {k: v for k, v in labels.items() if int(k) < 9}, {k: v for k, v in labels.items() if int(k) >= 9}
     features = {key: np.eye(3)[label] + 0.01 * np.cos(int(key) + np.arange(3)) for key, label in labels.items()}
     make_representation(data_folder, features, train, test, kind='mfcc')
-    return configure('config_knn_mfcc', 'mfcc', ['dataset=toy', f'n_shot={n_shot}', 'num_experiment_runs=2', *overrides])
+    return METHODS['config_knn_mfcc'].configure('mfcc', ['dataset=toy', f'n_shot={n_shot}', 'num_experiment_runs=2', *overrides])
 
 
 def run_baseline(config):
     """knn_mfcc on stored features; returns the experiment's id."""
-    task = DataSplit.load(config)
+    task = METHODS['config_knn_mfcc'].load_split(config)
     return knn.train('knn_mfcc', knn.stored_vectors(task), config, task)
 
 
@@ -220,7 +219,7 @@ def test_features_that_are_the_wrong_labels_give_accuracy_0(data_folder):
 
 def test_nearest_neighbour_keeps_its_clips_and_scores(data_folder):
     config = configure_toy(data_folder)
-    task = DataSplit.load(config)
+    task = METHODS['config_knn_mfcc'].load_split(config)
     folder = experiments_folder() / run_baseline(config)
     models = (folder / 'models.list').read_text().split()
     assert len(models) == 2
@@ -254,7 +253,7 @@ def test_metrics_differ(data_folder):
 def test_the_vectors_of_a_clip_vote(data_folder, votes, winner):
     """Of equally many votes the smaller label wins."""
     config = configure_toy(data_folder, n_shot=3)
-    task = DataSplit.load(config)
+    task = METHODS['config_knn_mfcc'].load_split(config)
     features = {key: np.repeat(np.eye(3)[[label]], 1 + int(key) % 2, axis=0) for key, label in task.train.items()}
     features.update((key, np.eye(3)[['abc'.index(vote) for vote in votes]]) for key in task.test)
     folder = experiments_folder() / knn.train('knn_audioset', features, config, task)

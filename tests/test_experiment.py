@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 
 import config_file
+import configuration
 import experiment
+import representation
 from configuration import CHECKS, check, configure, parse_overrides
 from conftest import CLASSES
-from experiment import Experiment, find_experiment, make_stamped_folder
+from experiment import Experiment, find_experiment, finished_models, stamped
+from methods import METHODS
 from results import COLUMNS, add_results, config_hash, experiments_folder, read_results
 from shared import UserError, write_dataset, write_json
 
@@ -136,7 +139,7 @@ def test_every_entry_is_valid_and_never_changed(group, entry, data_folder):
 @pytest.mark.parametrize('entry, dataset', [('spec', 'asc'), ('us8k_spec', 'us8k'), ('asc_spec', 'asc'), ('esc10_spec', 'esc10'),
                                             ('esc50_spec', 'esc50'), ('demo_spec', 'demo')])
 def test_entries_name_their_data_sets(entry, dataset):
-    config = configure('config_preprocess', entry)
+    config = representation.complete(configure('config_preprocess', entry))
     assert config['audio_representation_folder'] == f'audio_representation/{dataset}__time-freq/'
     assert config['index_file'] == f'index/{dataset}/index_{dataset}_folds_all.tsv'
 
@@ -152,9 +155,10 @@ def test_templates_follow_the_overrides(index):
 
 
 def test_templates_of_preprocess_and_knn(index):
-    config = configure('config_preprocess', 'spec', ['dataset=toy', 'type=waveform', 'identifier={dataset}_wide'])
+    config = representation.complete(
+        configure('config_preprocess', 'spec', ['dataset=toy', 'type=waveform', 'identifier={dataset}_wide']))
     assert config['audio_representation_folder'] == 'audio_representation/toy_wide__waveform/'
-    config = configure('config_knn_mfcc', 'mfcc', ['dataset=two', 'fold=3'])
+    config = METHODS['config_knn_mfcc'].configure('mfcc', ['dataset=two', 'fold=3'])
     assert config['audio_representation_folder'] == 'audio_representation/two__mfcc/' and config['type'] == 'mfcc'
     assert config['gt_test'] == 'index/two/gt_two_fold3_test.tsv'
 
@@ -217,9 +221,9 @@ def test_the_same_model_name_in_another_experiment_is_another_model(data_folder)
 
 @pytest.mark.parametrize('value', ['1e100000', '00000000', '12345678', 'nan', '0x10'])
 def test_texts_stay_texts(data_folder, value):
-    """A recipe such as 12345e67 is not a number."""
-    add_results([row('m0', recipe=value)])
-    add_results([row('m1', recipe=value)])
+    """A hash such as 12345e67 is not a number."""
+    add_results([row('m0', config_hash=value)])
+    add_results([row('m1', config_hash=value)])
     assert [str(text) for text in read_results()['config_hash']] == [value] * 2
 
 
@@ -242,19 +246,18 @@ def test_processes_that_record_at_the_same_time_lose_nothing(data_folder):
     assert found == sorted((f'fold_0_{p}', f'm{i}') for p in range(3) for i in range(20))
 
 
-# ---- recipes ---------------------------------------------------------------------------------------------------------
+# ---- hashes ----------------------------------------------------------------------------------------------------------
 
 def sl(*overrides, entry='spec'):
     dataset = [] if any(override.startswith('dataset=') for override in overrides) else ['dataset=toy']
     config = configure('config_sl', entry, [*dataset, *overrides])
-    return {**config, 'audio_rep': {'n_mels': 128, 'dataset': config['dataset'], 'identifier': config['dataset'],
-                                    'overrides': {}}}
+    return {**config, 'representation': {'n_mels': 128}}
 
 
 @pytest.mark.parametrize('options', [['seed=3'], ['n_shot=7'], ['fold=4'], ['dataset=two'], ['dataset=two', 'fold=12'],
                                      ['num_experiment_runs=9'],
                                      ['resume=False'], ['skip_missing=True'], ['sliding=False']])
-def test_recipes_are_equal_for_other_data_draws_and_runs(index, options):
+def test_hashes_are_equal_for_other_data_draws_and_runs(index, options):
     assert config_hash(sl(*options)) == config_hash(sl())
     assert config_hash(sl(*options, entry='spec_val')) == config_hash(sl(entry='spec_val')) != config_hash(sl())
 
@@ -263,25 +266,23 @@ def test_recipes_are_equal_for_other_data_draws_and_runs(index, options):
                                     'weight_decay=None', 'test_hop=42',
                                     'n_frames=64', 'load_model=x', 'param_train_sampling=2', 'normalize=train',
                                     'gt_val=index/{dataset}/gt_{dataset}_fold{fold}_val.tsv'])
-def test_recipes_differ_for_anything_else(index, option):
+def test_hashes_differ_for_anything_else(index, option):
     assert config_hash(sl(option)) != config_hash(sl())
 
 
-def test_recipes_tell_representations_apart(index):
+def test_hashes_tell_representations_apart(index):
     config = sl()
-    assert config_hash({**config, 'audio_rep': {**config['audio_rep'], 'n_mels': 64}}) != config_hash(config)
-    assert config_hash({**config, 'audio_rep': {**config['audio_rep'], 'num_processing_units': 3,
-                                           'overrides': {'a': 1}}}) == config_hash(config)
+    assert config_hash({**config, 'representation': {'n_mels': 64}}) != config_hash(config)
 
 
-def test_recipes_ignore_where_things_lie(index):
+def test_hashes_ignore_where_things_lie(index):
     options = ([], ['audio_folder=/x'], ['num_processing_units=2'], ['overwrite=True'])
     knn = [configure('config_knn_mfcc', 'mfcc', ['dataset=toy', *more]) for more in options]
     assert len({config_hash(config) for config in knn}) == 1
     assert config_hash(configure('config_knn_mfcc', 'mfcc', ['dataset=toy', 'metric=euclidean'])) != config_hash(knn[0])
 
 
-def test_a_recipe_is_the_same_after_storing(index):
+def test_a_hash_is_the_same_after_storing(index):
     config = sl('fold=2')
     assert config_hash(json.loads(json.dumps(config))) == config_hash(config)
     assert len(config_hash(config)) == 8
@@ -289,7 +290,7 @@ def test_a_recipe_is_the_same_after_storing(index):
 
 @pytest.mark.parametrize('name', ['a', 'gt', 'log'])
 def test_names_of_data_sets_that_are_part_of_other_words(data_folder, name):
-    """A data set may have any name: the recipe is that of every other data set, and tells configurations apart."""
+    """A data set may have any name: the hash is that of every other data set, and tells configurations apart."""
     write_dataset(name, data_folder, ['a.wav'] * 2, [0, 1], ['x', 'y'], [{'train': [0, 1]}], {})
     write_dataset('toy', data_folder, ['a.wav'] * 2, [0, 1], ['x', 'y'], [{'train': [0, 1]}], {})
     assert config_hash(sl(f'dataset={name}')) == config_hash(sl())
@@ -297,7 +298,7 @@ def test_names_of_data_sets_that_are_part_of_other_words(data_folder, name):
 
 # ---- experiment folders ----------------------------------------------------------------------------------------------
 
-CONFIG = {'script': 'sl_train', 'dataset': 'toy', 'fold': 0, 'n_shot': 5, 'num_experiment_runs': 2, 'seed': 0, 'resume': True,
+CONFIG = {'method': 'sl_train', 'dataset': 'toy', 'fold': 0, 'n_shot': 5, 'num_experiment_runs': 2, 'seed': 0, 'resume': True,
           'overrides': {}}
 
 
@@ -322,7 +323,11 @@ def test_a_new_experiment(data_folder):
 
 def test_folders_made_in_the_same_second_have_other_names(tmp_path, monkeypatch):
     monkeypatch.setattr(experiment.time, 'time', lambda: 1541174334.9)
-    names = [make_stamped_folder(tmp_path, 'fold_0_').name for _ in range(3)]
+    folders = []
+    for _ in range(3):
+        folders.append(stamped(tmp_path, 'fold_0_'))
+        folders[-1].mkdir()
+    names = [folder.name for folder in folders]
     assert names == ['fold_0_1541174334', 'fold_0_1541174335', 'fold_0_1541174336']
 
 
@@ -344,8 +349,8 @@ def test_a_finished_experiment_is_not_continued(data_folder):
 
 
 @pytest.mark.parametrize('change', [{'n_shot': 6}, {'fold': 1}, {'seed': 1}, {'dataset': 'two'}, {'data': {'train': 'b'}},
-                                    {'script': 'proto'},
-                                    {'audio_rep': {'n_mels': 64}}])
+                                    {'method': 'proto'},
+                                    {'representation': {'n_mels': 64}}])
 def test_another_configuration_is_another_experiment(data_folder, change):
     first = begun()
     assert Experiment.start({**CONFIG, **change}).id != first.id
@@ -460,14 +465,14 @@ def finished(**values):
 
 def not_found(pattern, name, *arguments):
     with pytest.raises(UserError, match=pattern):
-        find_experiment(name, 'sl_train', arguments, ('test_hop',))
+        find_experiment(name, 'sl_train', 'python sl_train.py spec', arguments, ('test_hop',))
 
 
 def test_find(data_folder):
     first = finished()
     for name in (first.id, f'experiments/{first.id}/', str(first.folder)):
-        folder, config, models = find_experiment(name, 'sl_train')
-        assert folder == first.folder and models == first.models() and len(models) == 2
+        folder, config = find_experiment(name, 'sl_train', 'python sl_train.py spec')
+        assert folder == first.folder and len(finished_models(folder)) == 2
         assert {key: config[key] for key in CONFIG} == {**CONFIG, 'resume': False}
 
 
@@ -476,19 +481,19 @@ def test_latest_is_the_newest_of_the_script(data_folder, monkeypatch):
     monkeypatch.setattr(experiment.time, 'time', lambda: next(clock))
     finished(fold=1)
     second = finished()
-    finished(script='knn_mfcc')
-    assert find_experiment('latest', 'sl_train')[0] == second.folder
+    finished(method='knn_mfcc')
+    assert find_experiment('latest', 'sl_train', '')[0] == second.folder
 
 
 def test_an_experiment_of_another_script(data_folder):
-    first = finished(script='knn_mfcc')
+    first = finished(method='knn_mfcc')
     not_found(r'was made by knn_mfcc\.py, not by sl_train\.py', first.id)
     not_found(r"no experiment 'latest'", 'latest')
 
 
 def test_overrides_of_an_evaluation(data_folder):
     first = finished(test_hop=1)
-    assert find_experiment(first.id, 'sl_train', ['test_hop=42'], ('test_hop',))[1]['test_hop'] == 42
+    assert find_experiment(first.id, 'sl_train', '', ['test_hop=42'], ('test_hop',))[1]['test_hop'] == 42
     not_found("'epochs=3' is not understood: expected key=value with a key of: test_hop", first.id, 'epochs=3')
     not_found('test_hop=0 is not valid', first.id, 'test_hop=0')
 
@@ -518,7 +523,7 @@ def test_an_experiment_without_models(data_folder):
 def test_an_experiment_that_lacks_runs(data_folder, capsys):
     first = begun()
     first.finish_model(first.new_model())
-    assert len(find_experiment(first.id, 'sl_train')[2]) == 1
+    assert find_experiment(first.id, 'sl_train', '')[0] == first.folder
     assert capsys.readouterr().out == 'note: 1 of 2 runs are trained so far\n'
 
 
@@ -531,3 +536,36 @@ def test_data_folder_wins_over_the_configuration(tmp_path, monkeypatch):
     monkeypatch.setattr(config_file, 'DATA_FOLDER', None)
     monkeypatch.delenv('DATA_FOLDER')
     assert experiments_folder() == Path(experiment.__file__).resolve().parents[1] / 'data' / 'experiments'
+
+
+def test_every_key_is_in_the_table():
+    """A new key of config_file.py needs one more line, in configuration.KEYS."""
+    for group in (name for name in vars(config_file) if name.startswith('config_') and name != 'config_methods'):
+        for name, entry in getattr(config_file, group).items():
+            assert set(entry) <= set(CHECKS), f'{group}[{name!r}] has keys that configuration.KEYS lacks'
+
+
+def test_roles_partition_the_keys():
+    keys = [key for role in configuration._ROLES.values() for key in role]
+    assert len(keys) == len(set(keys)) == len(configuration.KEYS)
+    config = {'dataset': 'toy', 'n_shot': 5, 'epochs': 3, 'test_hop': 1, 'save_weights': True, 'resume': True, 'sliding': True}
+    assert configuration.select(config, 'method', 'evaluation') == {'epochs': 3, 'test_hop': 1}
+    assert configuration.same_experiment(config, {**config, 'resume': False, 'sliding': False, 'num_experiment_runs': 7})
+    for key, other in (('dataset', 'two'), ('n_shot', 6), ('epochs', 4), ('test_hop', 2), ('save_weights', False)):
+        assert not configuration.same_experiment(config, {**config, key: other}), key
+
+
+def test_a_kill_before_the_configuration_is_written_leaves_nothing(data_folder):
+    leftover = experiments_folder() / '.tmp-fold_0_1'
+    leftover.mkdir(parents=True)
+    started = Experiment.start(CONFIG)
+    assert not leftover.exists() and (started.folder / 'config.json').is_file()
+    assert [path.name for path in experiments_folder().glob('fold_*')] == [started.id]
+
+
+def test_an_experiment_that_is_held_can_be_skipped(data_folder):
+    first = Experiment.start(CONFIG, again=False)
+    with pytest.raises(experiment.Busy, match=first.id):
+        Experiment.start(CONFIG, again=False, wait=False)
+    first.close()
+    assert Experiment.start(CONFIG, again=False, wait=False).id == first.id

@@ -132,9 +132,9 @@ def test_parts(folder):
 def test_parts_not_asked_for_are_none(folder):
     task = load()
     assert (task.train, task.val, task.test) == (TRAIN, None, TEST)
-    assert load(wanted=('test',)).train is None
+    assert load(parts=('test',)).train is None
     (folder / 'gt_toy_fold0_train.tsv').unlink()
-    assert load(wanted=('test',)).test == TEST
+    assert load(parts=('test',)).test == TEST
 
 
 @pytest.mark.parametrize('part, other, line', [('train', 'test', '6\t[1.0, 0.0, 0.0]'), ('train', 'val', '10\t[0.0, 1.0, 0.0]'),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import config_file
-import patches
+import representation
 from configuration import configure
 from conftest import make_representation
 from patches import (
@@ -467,4 +467,4 @@ def test_bands_need_two_dimensions(folder, shape):
 def test_parameters_of_every_type_are_known():
     for entry, values in config_file.config_preprocess.items():
         for kind in ('audioset',) if values['type'] == 'audioset' else ('time-freq', 'waveform', 'audioset'):
-            assert patches.parameters({**configure('config_preprocess', entry), 'type': kind})['type'] == kind
+            assert representation.parameters({**configure('config_preprocess', entry), 'type': kind})['type'] == kind

@@ -8,7 +8,8 @@ import plans
 from configuration import configure
 from conftest import make_representation
 from fewshot import DataSplit
-from results import COLUMNS, config_hash, data_hash
+from methods import METHODS
+from results import COLUMNS, config_hash, data_hash, results_so_far
 from shared import UserError
 
 
@@ -61,8 +62,8 @@ def test_configurations_are_those_of_the_scripts(toy):
                 'filters=5').jobs()
     common = ['dataset=toy', 'fold=0', 'n_shot=2', 'seed=7', 'skip_missing=True']
     log_learn = [*common, 'model_number=13', 'pre_processing=None', 'epochs=9', 'batch_size=16']
-    wanted = {'log-learn VGG': configure('config_sl', 'spec', log_learn),
-              'proto': configure('config_proto', 'spec', [*common, 'filters=5', 'max_accuracy=5'])}
+    wanted = {'log-learn VGG': METHODS['config_sl'].configure('spec', log_learn),
+              'proto': METHODS['config_proto'].configure('spec', [*common, 'filters=5', 'max_accuracy=5'])}
     for job in jobs:
         ours, script = ({k: v for k, v in config.items() if k != 'overrides'} for config in (job.config, wanted[job.method]))
         assert ours == {**script, 'num_experiment_runs': job.run + 1}
@@ -130,23 +131,16 @@ def test_sounds_that_changed_are_other_data(toy):
     assert again.identity[:6] == job.identity[:6] and plans.without_result([again], done) == [again]
 
 
-def test_estimates_come_from_the_nearest_measured_run_of_the_recipe(toy):
+def test_estimates_are_medians_of_runs_of_the_same_kind(toy):
     small, big, other, *_ = jobs = plan('methods=TIMBRE', "n_shots=1,2,3", 'folds=0', 'num_experiment_runs=1').jobs()
-    assert [job.train_clips for job in jobs] == [3, 6, 9]
-    nothing = plans.Costs(plans.results())
-    assert [nothing.seconds(job) for job in jobs] == [None] * 3 and nothing.bytes(big) is None
-    assert nothing.describe(jobs) == '3 run(s) of which nothing like it was measured'
-    measured = [(small, 3.0, 0), (other, 90.0, 0), (other, 99.0, 1)]
-    costs = plans.Costs(pd.concat(results(job, train_seconds=seconds, run=run) for job, seconds, run in measured))
-    # 3 s for 3 training clips, 94.5 s for 9; 2 s for 4 test clips, of which there are 3
-    assert costs.seconds(small) == pytest.approx(3 + 1.5) and costs.seconds(other) == pytest.approx(94.5 + 1.5)
-    assert costs.seconds(big) == pytest.approx(6 / 9 * 94.5 + 1.5)  # 9 is nearer to 6 than 3 is, as factors go
-    folder = toy / 'experiments/fold_0_1/m'
-    folder.mkdir(parents=True)
-    (folder / 'weights').write_bytes(bytes(2_000_000))
-    costs = plans.Costs(results(small))
-    assert costs.bytes(big) == 2_000_000
-    assert costs.describe([small, big]) == 'about 27 s and 4 MB'
+    nothing = plans.Times(results_so_far())
+    assert [nothing.seconds(job) for job in jobs] == [None] * 3
+    assert nothing.describe(jobs) == '3 run(s) without a comparable measurement'
+    measured = [(small, 3.0, 0), (other, 90.0, 0), (other, 99.0, 1), (other, 500.0, 2)]
+    times = plans.Times(pd.concat(results(job, train_seconds=seconds, run=run) for job, seconds, run in measured))
+    # 2 s of evaluation each
+    assert times.seconds(small) == 3 + 2 and times.seconds(other) == 99 + 2 and times.seconds(big) is None
+    assert times.describe(jobs) == 'about 2 min; 1 run(s) without a comparable measurement'
 
 
 @pytest.mark.parametrize('seconds, text', [(0, '0 s'), (89, '89 s'), (91, '2 min'), (3599, '1 h 00 min'), (7500, '2 h 05 min'),
@@ -159,6 +153,6 @@ def test_before_there_is_a_representation_a_dry_run_lists_and_nothing_else_does(
     (toy / 'audio_representation/toy__mfcc/index.tsv').unlink()
     job, = plan('methods=knn_mfcc', 'n_shots=1', 'folds=0', 'num_experiment_runs=1', 'dry_run=True').jobs()
     assert job.identity == ('toy', 0, '1', 0, 0, None, None)
-    assert plans.without_result([job], results(job, recipe='', data='')) == [job]
+    assert plans.without_result([job], results(job, config_hash='', data='')) == [job]
     with pytest.raises(UserError, match='knn_mfcc.py dataset=toy'):
         plan('methods=knn_mfcc', 'n_shots=1', 'folds=0').jobs()

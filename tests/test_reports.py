@@ -10,13 +10,12 @@ import pandas as pd
 import pytest
 
 import analysis
-import experiment
 import figures
 import reporting
 from commands import ROOT, refused, run_script, succeeded, temporary_files, tree, warm
 from configuration import parse_arguments
 from conftest import results
-from results import add_results, experiments_folder, read_results
+from results import results_path, add_results, experiments_folder, read_results
 from shared import UserError, write_dataset, write_table
 
 FILES = {'.lock', 'report.md', 'accuracy.tsv', 'paired.tsv', 'verdicts.tsv', 'costs.tsv'}
@@ -148,12 +147,12 @@ def test_nothing_half_written_when_it_fails(toy, monkeypatch):
     assert tree(experiments_folder() / 'report_toy') == before and not temporary_files(toy)
 
 
-def test_recipes_tell_what_was_set(toy):
+def test_configurations_tell_what_was_set(toy):
     folder = experiments_folder() / 'fold_0_2'
     folder.mkdir(parents=True)
     (folder / 'config.json').write_text('{"overrides": {"epochs": 60, "n_shot": 5, "dataset": "toy", "num_experiment_runs": 2}}')
     rows = results({}, {'config_hash': 'bbbbbbbb', 'experiment': 'fold_0_2'})
-    _, text = (reporting.write(rows, 'toy') / 'report.md').read_text().split('### Recipes\n\n')
+    _, text = (reporting.write(rows, 'toy') / 'report.md').read_text().split('### Configurations\n\n')
     assert text.startswith('- VGG [aaaaaaaa]: e.g. experiments/fold_0_1\n- VGG [bbbbbbbb]: e.g. experiments/fold_0_2 (epochs=60)\n')
 
 
@@ -275,7 +274,7 @@ def test_another_table_of_results(toy, tmp_path):
     (tmp_path / 'elsewhere').mkdir()
     results({'accuracy': 0.125}).to_csv(tmp_path / 'elsewhere/kept.tsv', sep='\t', index=False)
     done = warm('report.py', 'results=kept.tsv', data_folder=toy, cwd=tmp_path / 'elsewhere')
-    assert '| 0.125 (1) |' in succeeded(done) and not experiment.results_path().exists()
+    assert '| 0.125 (1) |' in succeeded(done) and not results_path().exists()
     refused(warm('report.py', 'results=kept.tsv', data_folder=toy, cwd=tmp_path), 'kept.tsv does not exist')
     refused(warm('report.py', 'results=.', data_folder=toy, cwd=tmp_path), '. does not exist')
 

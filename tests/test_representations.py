@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import representation
-from configuration import configure
+import configuration
 from conftest import CLASSES, make_dataset, tone, write_sound
 from features import (
     compute,
@@ -23,6 +23,12 @@ from representation import make_one, store
 from shared import UserError, read_rows, write_text
 
 LENGTHS = [1, 7, 511, 512, 513, 1000, 1023, 1024, 1025, 2047, 2048, 2049, 10000, 44100]
+
+
+def configure(group, *arguments):
+    """The configuration of a representation, as its script makes it."""
+    defaults = {'type': 'mfcc'} if group == 'config_knn_mfcc' else {}
+    return representation.complete(configuration.configure(group, *arguments), **defaults)
 
 
 def noise(length):

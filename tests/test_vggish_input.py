@@ -16,7 +16,7 @@ import mel_features
 import representation
 import vggish_params
 from commands import run_script, succeeded
-from configuration import configure
+import configuration
 from conftest import make_dataset, make_representation, tone, write_sound
 from experiment import RESAMPLERS
 from features import compute
@@ -28,6 +28,12 @@ from vggish_input import file_to_examples, round_to_16_bits, waveform_to_example
 
 VGGISH = (16000, 0.025, 0.010, 64, 125, 7500, 0.01)  # arguments of log_mel_spectrogram
 SILENCE = np.float32(math.log(0.01))
+
+
+def configure(group, *arguments):
+    """The configuration of a representation, as its script makes it."""
+    defaults = {'type': 'mfcc'} if group == 'config_knn_mfcc' else {}
+    return representation.complete(configuration.configure(group, *arguments), **defaults)
 
 
 def noise(*shape, seed=0):
