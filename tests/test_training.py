@@ -8,13 +8,14 @@ import pytest
 from scipy.special import log_softmax, softmax
 
 import models_sl
-import supervised
 from backend import keras, set_up_device, tf
+from layers import Seeds
 from network import count_parameters, load_weights, randomise
 from patches import Clips, sample_patches
 from scoring import Forms, Scorer, make_scorer, score_clips
 from shared import UserError
-from training import cut_patches, make_train_step, train_supervised
+from supervised import train_epoch
+from training import check_cost, cut_patches, make_train_step
 
 # Keras's own, when it stores weights under NumPy 2
 pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
@@ -29,17 +30,17 @@ def random(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def tiny(hidden=5, classes=3):
+def tiny(hidden=5, classes=3, seed=0):
     """Patches (4, 6) -> dense ReLU -> logits."""
-    inputs = keras.Input((4, 6))
-    x = keras.layers.Dense(hidden, activation='relu')(keras.layers.Flatten()(inputs))
-    return keras.Model(inputs, keras.layers.Dense(classes)(x))
+    inputs, seeds = keras.Input((4, 6)), Seeds(seed)
+    x = keras.layers.Dense(hidden, activation='relu', kernel_initializer=seeds.glorot())(keras.layers.Flatten()(inputs))
+    return keras.Model(inputs, keras.layers.Dense(classes, kernel_initializer=seeds.glorot())(x))
 
 
-def build(number, bands=128, **options):
+def build(number, bands=128, seed=0, **options):
     config = {'model_number': number, 'n_frames': 128, 'num_classes_dataset': 3, 'pre_processing': None, 'normalize': None,
               **options}
-    return models_sl.build(config, bands)
+    return models_sl.build(config, bands, seed)
 
 
 def weights(model):
@@ -130,7 +131,7 @@ def test_several_steps_equal_a_plain_computation():
 
 @pytest.mark.parametrize('number', [0, 2, 13])
 def test_weight_decay_is_on_the_kernels_of_every_layer_and_on_nothing_else(number):
-    make = lambda: build(number)
+    make = lambda seed=0: build(number, seed=seed)
     model = make()
     data = np.abs(random(130, 128)), np.int64([0, 1]), np.int64([0, 2]), tf.constant(0.0)
     costs = []
@@ -187,12 +188,11 @@ def test_frames_are_not_changed():
 # ---- seeding ---------------------------------------------------------------------------------------------------------
 
 def test_randomise_gives_the_weights_of_a_new_model():
-    make = lambda: build(3)
+    make = lambda seed=0: build(3, seed=seed)
     model = make()
     randomise(model, make, seed=4)
     first = weights(model)
-    keras.utils.set_random_seed(4)
-    assert equal(first, weights(make())) and len(first) == len(model.weights) > 20
+    assert equal(first, weights(make(seed=4))) and len(first) == len(model.weights) > 20
     for variable in model.variables:
         variable.assign(tf.zeros_like(variable))
     randomise(model, make, seed=4)
@@ -210,8 +210,9 @@ def train(model, make, seed, config=None, epochs=4):
     clips = Clips(types.SimpleNamespace(open=arrays.__getitem__), list(arrays), config)
     randomise(model, make, seed)
     rng, costs = np.random.default_rng(seed), []
-    train_supervised(train.steps[id(model)], clips, [0, 1, 2] * 2, lambda: sample_patches(clips, config, rng), config,
-                     lambda epoch, cost, seconds: costs.append(cost), 'run')
+    for _ in range(config['epochs'] - 1):
+        costs.append(train_epoch(train.steps[id(model)], tf.constant(clips.frames), np.int64([0, 1, 2] * 2),
+                                 *sample_patches(clips, config, rng), tf.constant(config['learning_rate']), config))
     return weights(model), costs
 
 
@@ -221,53 +222,42 @@ train.steps = {}
 @pytest.mark.parametrize('number', [0, 2, 3])
 def test_the_same_seed_trains_bit_identical_weights(number):
     """Also with the model and step of another run, as in an experiment of several runs."""
-    make = lambda: build(number)
+    make = lambda seed=0: build(number, seed=seed)
     results = []
     for seeds in ((7, 8), (7,)):
         model = make()
         train.steps[id(model)] = make_train_step(model, 0.001)
         results += [train(model, make, seed) for seed in seeds]
     (first, costs), (other, _), (again, costs_again) = results
-    assert equal(first, again) and costs[1:] == costs_again[1:]
+    assert equal(first, again) and costs == costs_again and len(costs) == 3
     assert not equal(first, other)
 
 
 # ---- the loop --------------------------------------------------------------------------------------------------------
 
 def loop(epochs, batch_size=4, step=None, learning_rate=0.1, clips=10, labels=None):
-    """Run train_supervised on `clips` patches whose number is their start; returns what step and after_epoch were given."""
-    steps, epochs_seen = [], []
+    """Epochs 2 to `epochs` on `clips` patches whose number is their start; returns the arguments of step and the costs."""
+    steps, costs = [], []
 
     def note(frames, starts, labels, rate):
         steps.append((starts.tolist(), labels.tolist(), float(rate)))
         return tf.constant(float(len(steps)))
 
-    order = np.arange(clips, dtype=np.int64)
-    train_supervised(step or note, types.SimpleNamespace(frames=random(clips + 3, 6)), labels or [i % 3 for i in range(clips)],
-                     lambda: (order[::-1], order[::-1]),
-                     {'epochs': epochs, 'batch_size': batch_size, 'learning_rate': learning_rate},
-                     lambda *arguments: epochs_seen.append(arguments), 'run')
-    return steps, epochs_seen
-
-
-def test_the_first_epoch_trains_nothing():
-    model = tiny()
-    before = weights(model)
-    _, epochs = loop(1, step=make_train_step(model, 0.001))
-    assert equal(weights(model), before)
-    assert len(epochs) == 1 and epochs[0][0] == 1 and np.isnan(epochs[0][1]) and epochs[0][2] >= 0
-    loop(2, step=make_train_step(model, 0.001))
-    assert not equal(weights(model), before)
+    order, config = np.arange(clips, dtype=np.int64)[::-1], {'batch_size': batch_size, 'learning_rate': learning_rate}
+    frames, labels = tf.constant(random(clips + 3, 6)), np.int64(labels or [i % 3 for i in range(clips)])
+    for epoch in range(2, epochs + 1):
+        costs.append(train_epoch(step or note, frames, labels, order, order, tf.constant(learning_rate), config))
+        check_cost(costs[-1], epoch, config)
+    return steps, costs
 
 
 def test_batches_labels_and_mean_costs():
-    steps, epochs = loop(3)
+    steps, costs = loop(3)
     labels = [0, 2, 1, 0, 2, 1, 0, 2, 1, 0]  # of clips 9, 8, ..., 0
     expected = [([9, 8, 7, 6], labels[:4], np.float32(0.1)), ([5, 4, 3, 2], labels[4:8], np.float32(0.1)),
                 ([1, 0], labels[8:], np.float32(0.1))]
     assert steps == expected * 2
-    assert [epoch for epoch, *_ in epochs] == [1, 2, 3]
-    assert np.isnan(epochs[0][1]) and [cost for _, cost, _ in epochs[1:]] == [2, 5]  # of 1, 2, 3 and 4, 5, 6
+    assert costs == [2, 5]  # of 1, 2, 3 and 4, 5, 6
 
 
 @pytest.mark.parametrize('batch_size, sizes', [(1, [1] * 10), (9, [9, 1]), (10, [10]), (256, [10])])
@@ -277,9 +267,7 @@ def test_the_last_batch_is_smaller(batch_size, sizes):
 
 def test_training_learns():
     model = tiny(hidden=20)
-    randomise(model, lambda: tiny(hidden=20), seed=0)
-    _, epochs = loop(150, step=make_train_step(model, None), learning_rate=0.5)
-    costs = [cost for _, cost, _ in epochs[1:]]
+    _, costs = loop(150, step=make_train_step(model, None), learning_rate=0.5)
     assert costs[0] > 0.8 and costs[-1] < 0.05
 
 
@@ -296,24 +284,7 @@ def test_a_huge_learning_rate_diverges():
         loop(50, step=make_train_step(tiny(), 0.001), learning_rate=1e30)
 
 
-# ---- what the supervised experiment adds -----------------------------------------------------------------------------
-
-def test_the_best_weights_are_kept_and_of_equal_ones_the_latest():
-    model = tiny()
-    best = supervised.Best(model)
-    for number, accuracy in enumerate([0.2, 0.5, 0.4, 0.5, 0.3]):
-        model.trainable_variables[0].assign(np.full(model.trainable_variables[0].shape, number))
-        best.offer(accuracy)
-    best.restore()
-    assert (model.trainable_variables[0].numpy() == 3).all()
-
-
-def test_without_validation_the_last_weights_stay():
-    model = tiny()
-    before = weights(model)
-    supervised.Best(model).restore()
-    assert equal(weights(model), before)
-
+# ---- scores of clips -------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('hop', [1, 5])
 @pytest.mark.parametrize('batch_size', [3, 100])

@@ -18,7 +18,7 @@ import vggish_params
 from commands import run_script, succeeded
 import configuration
 from conftest import make_dataset, make_representation, tone, write_sound
-from experiment import RESAMPLERS
+from configuration import RESAMPLERS
 from features import compute
 from mel_features import log_mel_spectrogram, mel_matrix, periodic_hann
 from patches import Clips, all_patches, patch_batches
