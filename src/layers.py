@@ -89,7 +89,7 @@ class NormalizedConv2D(BatchNormalization):
     up to rounding; on 2 CPU cores, the training step of VGG is 1.2 and that of SB-CNN 1.6 times faster.
     """
 
-    def __init__(self, filters, size, padding, activation, initializer, **kwargs):
+    def __init__(self, filters, size, padding, activation, initializer='glorot_uniform', **kwargs):
         super().__init__(**kwargs)
         self.filters, self.size, self.padding, self.initializer = filters, size, padding.upper(), initializer
         self.activation = keras.activations.get(activation)
@@ -119,7 +119,7 @@ class StrongestMatch(keras.layers.Layer):
     TIMBRE is 12 times faster than with the gradient of the whole convolution.
     """
 
-    def __init__(self, filters, size, initializer, **kwargs):
+    def __init__(self, filters, size, initializer='glorot_uniform', **kwargs):
         super().__init__(**kwargs)
         self.filters, self.size, self.initializer = filters, size, initializer
 

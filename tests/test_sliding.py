@@ -10,7 +10,7 @@ import models_sl
 import models_transfer
 from backend import keras, set_up_device
 from commands import run_script, succeeded, warm
-from layers import BatchNormalization, StrongestMatch
+from layers import BatchNormalization, Seeds, StrongestMatch
 from patches import patch_batches
 from scoring import Forms, Scorer, frames_at_once, make_scorer, score_clips
 from sliding import NoSlidingForm, make_slider, sliding_maximum
@@ -129,7 +129,8 @@ def test_other_sizes_of_patches(number, n_frames, bands):
 def test_vgg_of_any_number_of_frames(n_frames):
     config = configuration(3, n_frames)
     x = keras.Input((n_frames, 32))
-    model = randomise(keras.Model(x, models_sl.vgg(keras.layers.Reshape((n_frames, 32, 1))(x), config['num_classes_dataset'], 4)))
+    model = randomise(keras.Model(x, models_sl.vgg(keras.layers.Reshape((n_frames, 32, 1))(x), config['num_classes_dataset'],
+                                             Seeds(0), 4)))
     frames, starts = spectrogram(n_frames + 20, 32), all_starts(n_frames + 20, 2, n_frames)
     same(make_slider(model)[0](frames, starts).numpy(), patch_by_patch(model, frames, starts))
 
@@ -209,7 +210,7 @@ def repeated():
     (lambda: build(3, n_frames=32), 'too short'), (lambda: build(3, n_frames=50), 'too short'),
     (lambda: models_proto.build({**configuration(2), 'filters': 2}, 32), 'FrameNormalization is not known'),
     (lambda: models_proto.build({**configuration(12), 'filters': 2}, 32), 'FrameNormalization is not known'),
-    (lambda: models_transfer.build({'checkpoint': None}, 3), 'VGGish is not known')])
+    (lambda: models_transfer.build({'network': 'vggish', 'checkpoint': None}, 3), 'VGGish is not known')])
 def test_models_without_a_sliding_form_are_scored_patch_by_patch(capsys, model, reason):
     model = model()
     with pytest.raises(NoSlidingForm, match=reason):

@@ -359,9 +359,9 @@ def test_parameters_are_counted():
 
 def test_other_threads_do_not_disturb_the_weights_that_a_run_begins_with():
     """A Dask worker's other threads draw from Python's global random numbers all the time."""
-    def build():
+    def build(seed=0):
         return models_sl.build({'model_number': 3, 'n_frames': 32, 'num_classes_dataset': 3, 'pre_processing': 'logEPS',
-                                'normalize': None}, 32)
+                                'normalize': None}, 32, seed)
 
     model, stop = build(), threading.Event()
     randomise(model, build, 5)
