@@ -13,6 +13,7 @@ import time
 import pytest
 
 import commands
+from results import results_so_far
 from commands import (
     Started,
     environment,
@@ -58,7 +59,7 @@ def runs(data):
     for folder in experiments(data):
         config = json.loads((folder / 'config.json').read_text())
         for run, model in enumerate(models(folder)):
-            key = config['script'], config['fold'], config['n_shot'], run
+            key = config['method'], config['fold'], config['n_shot'], run
             assert key not in found, f'{key} was done twice'
             found[key] = model
     return found
@@ -80,7 +81,7 @@ def test_all_runs_are_there_and_reported(whole):
     data, output = whole
     assert len(runs(data)) == len(table(data)) - 1 == RUNS
     assert f'plan demo: {RUNS} runs; tones, folds 0, 1; n = 1, 2; knn_mfcc, TIMBRE, proto; 2 run(s) each' in output
-    assert f'0 runs are done, {RUNS} to do: {RUNS} run(s) of which nothing like it was measured' in output
+    assert f'0 runs are done, {RUNS} to do: {RUNS} run(s) without a comparable measurement' in output
     lines = [line for line in output.splitlines() if re.match(r'.*run \d: accuracy \d\.\d{3} \(\d+ s\)$', line)]
     first = [f'tones fold 0, n = {n}, {method}, run 1' for n in (1, 2) for method in ('knn_mfcc', 'TIMBRE', 'proto')]
     assert len(lines) == RUNS and [line.rpartition(':')[0].strip() for line in lines[:6]] == first
@@ -165,6 +166,7 @@ def test_two_at_the_same_time_share_the_work(whole, tones, tmp_path):
     command = (*PLAN, 'num_experiment_runs=2')
     with Started(*command, data_folder=data) as one, Started(*command, data_folder=data) as two:
         assert [script.wait(240) for script in (one, two)] == [0, 0], one.text() + two.text()
+        assert all('by another process' in script.text() for script in (one, two))  # both did a part
     assert table(data) == table(whole[0]) and decisions(data) == decisions(whole[0])  # which sees to it that nothing was done twice
 
 
@@ -181,13 +183,12 @@ def test_a_full_disk_ends_a_plan_with_its_state(tones, tmp_path, monkeypatch):
     plan.make_representations()
     jobs, real, done = plan.jobs(), runner.run_experiment, []
 
-    def fill(config):
+    def fill(config, wait):
         if done:
             raise OSError(errno.ENOSPC, 'No space left on device')
-        done.append(real(config))
+        done.append(real(config, wait))
 
     monkeypatch.setattr(runner, 'run_experiment', fill)
-    monkeypatch.setattr(runner, 'PROGRESS', dict(runner.PROGRESS))
     with pytest.raises(OSError, match='No space left'):
         runner.run(plan, jobs, jobs, lambda: None)
     assert [row[5] for row in rows(data / 'experiments/reproduce_demo.tsv')[1:]] == ['done', 'to do', 'to do']
@@ -207,7 +208,7 @@ def test_a_dry_run_writes_nothing(tones, tmp_path):
     done = run_script(*PLAN, 'num_experiment_runs=2', '--dry-run', data_folder=tmp_path, without_tensorflow=True)
     lines = [line for line in succeeded(done).splitlines() if line.startswith('tones fold')]
     assert len(lines) == RUNS
-    assert lines[0] == 'tones fold 0, n = 1, knn_mfcc, run 1: to do: 1 run(s) of which nothing like it was measured'
+    assert lines[0] == 'tones fold 0, n = 1, knn_mfcc, run 1: to do: 1 run(s) without a comparable measurement'
     assert [path.name for path in tmp_path.iterdir()] == ['index']
 
 
@@ -336,7 +337,7 @@ def decisions_of_any(data):
         config = json.loads((folder / 'config.json').read_text())
         for run, model in enumerate(models(folder)):
             text = (model / 'test_predictions.tsv').read_bytes()
-            assert found.setdefault((config['script'], config['fold'], config['n_shot'], run), text) == text
+            assert found.setdefault((config['method'], config['fold'], config['n_shot'], run), text) == text
     return found
 
 
@@ -359,7 +360,7 @@ def test_a_worker_that_comes_later_with_another_data_folder(tones, tmp_path, mon
     job, = plan.jobs()
     outcome = runner.run_job(job, '/elsewhere')
     assert outcome.accuracy is None and 'start it with DATA_FOLDER=/elsewhere' in outcome.message
-    assert plans.rows_of([job], plans.results()).empty
+    assert plans.rows_of([job], results_so_far()).empty
 
 
 def test_a_scheduler_that_dies(tones, tmp_path, cluster):

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from checkpoint import configuration, digest
+from pretrained import complete as configuration, digest
 from scipy.special import log_softmax, softmax
 
 import commands
@@ -150,8 +150,8 @@ def example_at(data, frames, start):
 
 def test_random_examples_begin_at_examples_and_reach_every_one(data, opened):
     keys = ['8', '0', '4', '7']  # of 3, 1, 2 and 3 examples
-    clips = Clips(opened, keys, configuration({'checkpoint': None}))
-    config = configuration({'checkpoint': None, 'train_sampling': 'random', 'param_train_sampling': 50})
+    clips = Clips(opened, keys, configuration({'network': 'vggish', 'checkpoint': None}))
+    config = configuration({'network': 'vggish', 'checkpoint': None, 'train_sampling': 'random', 'param_train_sampling': 50})
     starts, clip = sample_patches(clips, config, np.random.default_rng(0))
     assert not (starts % 96).any() and len(starts) == 200 and np.bincount(clip).tolist() == [50] * 4
     seen, counts = np.unique(starts, return_counts=True)
@@ -165,7 +165,7 @@ def test_random_examples_begin_at_examples_and_reach_every_one(data, opened):
 @pytest.mark.parametrize('hop, kept', [(1, [0, 1, 2]), (2, [0, 2]), (3, [0])])
 def test_hops_count_examples(data, opened, hop, kept):
     keys = ['8', '0', '4']
-    config = configuration({'checkpoint': None, 'train_sampling': 'overlap_sampling', 'param_train_sampling': hop})
+    config = configuration({'network': 'vggish', 'checkpoint': None, 'train_sampling': 'overlap_sampling', 'param_train_sampling': hop})
     clips = Clips(opened, keys, config)
     expected = [(key, number) for key in keys for number in kept if number < LENGTHS[key]]
     starts, clip = all_patches(clips, config, hop)
@@ -247,7 +247,7 @@ def test_files_and_log(data, kept, vggish_checkpoint):
     assert {path.name for path in experiment.iterdir()} == \
         {'config.json', 'models.list', 'experiment.result', '.lock', *[model.name for model in models(experiment)]}
     config = json.loads((experiment / 'config.json').read_text())
-    wanted = {'script': 'transfer_train', 'weights_sha256': digest(vggish_checkpoint), 'n_frames': 96, 'grid': 96}
+    wanted = {'method': 'transfer_train', 'weights_sha256': digest(vggish_checkpoint), 'n_frames': 96, 'grid': 96}
     assert config.items() >= wanted.items()
     assert len(models(experiment)) == 2
     for model in models(experiment):
@@ -348,7 +348,7 @@ def test_a_killed_experiment_goes_on(data, killed, lean):
 def test_the_first_epoch_trains_nothing_and_the_best_weights_are_kept(data, vggish_checkpoint):
     """Validation clips get the labels that the untrained network gives them: no later epoch is as good."""
     keras.utils.set_random_seed(2 * 100_003)  # run 0 of seed 2
-    model = models_transfer.CLASSIFIER.build({'checkpoint': str(vggish_checkpoint), 'num_classes_dataset': 3}, 64)
+    model = models_transfer.CLASSIFIER.build({'network': 'vggish', 'checkpoint': str(vggish_checkpoint), 'num_classes_dataset': 3}, 64)
     kernel = model.get_layer('logits').kernel.numpy()
     del model
     values, copy = vggish_values(), commands.temporary_folder() / 'data'
@@ -524,7 +524,7 @@ class Embeddings:
     def get(self, keys, weights_sha256=None, test_batch_size=4):
         """embeddings_of the clips."""
         self.asked = 0
-        config = {**configuration({'checkpoint': None}), 'checkpoint': 'a.ckpt', 'test_batch_size': test_batch_size,
+        config = {**configuration({'network': 'vggish', 'checkpoint': None}), 'checkpoint': 'a.ckpt', 'test_batch_size': test_batch_size,
                   'weights_sha256': weights_sha256 or self.known}
         return embeddings.embeddings_of(keys, Representation(FOLDER, 'toy'), config)
 
@@ -653,4 +653,4 @@ def test_nearest_neighbours_need_a_trained_network(data):
 
 def test_nothing_to_evaluate_tells_the_command_that_trains(data_folder):
     with pytest.raises(UserError, match=r'python transfer_train\.py audioset'):
-        find_experiment('latest', 'transfer_train')
+        find_experiment('latest', 'transfer_train', '')

@@ -26,6 +26,7 @@ from configuration import configure
 from conftest import make_representation, plain_vggish, vggish_values, write_checkpoint
 from fewshot import DataSplit
 from network import Network, save_weights, weights_size
+from methods import METHODS
 from shared import UserError
 from vggish_slim import VARIABLES, VGGish, define_vggish_slim, read_checkpoint
 
@@ -51,7 +52,7 @@ def values():
 @pytest.fixture(scope='module')
 def classifier(vggish_checkpoint):
     """A network for three classes that starts from the checkpoint."""
-    config = {'checkpoint': str(vggish_checkpoint), 'num_classes_dataset': 3, 'seed': 1}
+    config = {'network': 'vggish', 'checkpoint': str(vggish_checkpoint), 'num_classes_dataset': 3, 'seed': 1}
     return Network(models_transfer.CLASSIFIER, config, 64)
 
 
@@ -59,7 +60,7 @@ def classifier(vggish_checkpoint):
 def begun(classifier):
     """The same as its run 0 begins."""
     gc.collect()  # what earlier tests left behind is large
-    classifier.begin(0)
+    classifier.start_run(0)
     return classifier
 
 
@@ -199,10 +200,10 @@ def test_a_damaged_checkpoint(vggish_checkpoint, tmp_path):
 
 def test_digest(vggish_checkpoint, tmp_path):
     assert pretrained.digest(vggish_checkpoint) == hashlib.sha256(vggish_checkpoint.read_bytes()).hexdigest()
-    config = pretrained.complete({'checkpoint': str(vggish_checkpoint), 'n_shot': 3})
-    assert config == {'checkpoint': str(vggish_checkpoint), 'n_shot': 3, 'n_frames': 96, 'grid': 96, 'pre_processing': None,
+    config = pretrained.complete({'network': 'vggish', 'checkpoint': str(vggish_checkpoint), 'n_shot': 3})
+    assert config == {'network': 'vggish', 'checkpoint': str(vggish_checkpoint), 'n_shot': 3, 'n_frames': 96, 'grid': 96, 'pre_processing': None,
                       'normalize': None, 'pad_short': 'repeat-pad', 'weights_sha256': pretrained.digest(vggish_checkpoint)}
-    assert pretrained.complete({'checkpoint': None})['weights_sha256'] is None
+    assert pretrained.complete({'network': 'vggish', 'checkpoint': None})['weights_sha256'] is None
     for name, content in (('a.index', b'1'), ('a.data-00000-of-00001', b'2'), ('ab.index', b'3')):
         (tmp_path / name).write_bytes(content)
     assert pretrained.digest(tmp_path / 'a') == hashlib.sha256(b'12').hexdigest()
@@ -263,7 +264,7 @@ def test_every_run_begins_with_the_checkpoint_and_a_head_of_its_own(classifier, 
     for variable in classifier.model.trainable_variables:  # as if another run had trained them
         variable.assign_add(tf.ones_like(variable.value))
     for run in (0, 1, 0):
-        classifier.begin(run)
+        classifier.start_run(run)
         assert is_the_checkpoint(classifier.model, values)
         kernel, bias = (variable.numpy() for variable in classifier.model.get_layer('logits').variables)
         assert kernel.shape == (128, 3) and 0.1 < np.abs(kernel).max() < 0.22 and not bias.any()  # Glorot's limit: 0.214
@@ -275,7 +276,7 @@ def test_every_run_begins_with_the_checkpoint_and_a_head_of_its_own(classifier, 
 
 def test_a_new_model_has_the_checkpoint_or_random_weights(vggish_checkpoint, values):
     """Random as in the original training: normal with deviation 0.01, nothing beyond two deviations; biases zero."""
-    config = {'checkpoint': str(vggish_checkpoint), 'num_classes_dataset': 3, 'seed': 1}
+    config = {'network': 'vggish', 'checkpoint': str(vggish_checkpoint), 'num_classes_dataset': 3, 'seed': 1}
     model = models_transfer.EMBEDDING.build(config, 64)
     assert model.input_shape == (None, 96, 64) and model.output_shape == (None, models_proto.EMBEDDING_SIZE) == (None, 10)
     assert is_the_checkpoint(model, values)
@@ -301,7 +302,7 @@ def test_the_other_kind_of_representation(data_folder, kind, group, entry, messa
     make_representation(data_folder, arrays, {str(i): i for i in range(3)}, {str(i): i - 3 for i in range(3, 6)}, kind=kind)
     config = configure(group, entry, ['dataset=toy', 'n_shot=1', f'audio_representation_folder=audio_representation/toy__{kind}'])
     with pytest.raises(UserError, match=f'does not hold {message}'):
-        DataSplit.load(config)
+        METHODS[group].load_split(config)
 
 
 # ---- learning rates --------------------------------------------------------------------------------------------------
@@ -499,7 +500,7 @@ def test_help_tells_usage_and_keys(tmp_path, script, group):
     for key, value in getattr(config_file, group)['audioset'].items() if group else ():
         assert f'{key}={value!r}' in text
     if script == 'transfer_evaluate.py':
-        assert re.search(r'gt_test,\s+test_hop,\s+test_batch_size,\s+skip_missing', text)
+        assert re.search(r'gt_test,\s+skip_missing,\s+test_batch_size,\s+test_hop', text)
     if group:
-        assert experiment.SCRIPTS[group] + '.py' == script
+        assert METHODS[group].script + '.py' == script
     assert list(tmp_path.iterdir()) == []
