@@ -12,8 +12,8 @@ from scipy.special import log_softmax, softmax
 import commands
 import embeddings
 import models_transfer
-import training
-from backend import keras, set_up_device, tf
+import scoring
+from backend import set_up_device, tf
 from commands import (
     Started,
     experiments,
@@ -29,7 +29,7 @@ from commands import (
 from conftest import CLASSES, make_representation, plain_vggish, vggish_values
 from experiment import find_experiment
 from patches import Clips, all_patches, patch_batches, sample_patches
-from representation import Representation
+from representation import EXAMPLES, Representation
 from shared import UserError
 from vggish_slim import VARIABLES
 
@@ -137,7 +137,7 @@ def clip_of(path):
 @pytest.fixture
 def opened(data, monkeypatch):
     monkeypatch.setenv('DATA_FOLDER', str(data))
-    return Representation(FOLDER, 'toy')
+    return Representation(FOLDER, 'toy', EXAMPLES)
 
 
 def example_at(data, frames, start):
@@ -347,8 +347,8 @@ def test_a_killed_experiment_goes_on(data, killed, lean):
 
 def test_the_first_epoch_trains_nothing_and_the_best_weights_are_kept(data, vggish_checkpoint):
     """Validation clips get the labels that the untrained network gives them: no later epoch is as good."""
-    keras.utils.set_random_seed(2 * 100_003)  # run 0 of seed 2
-    model = models_transfer.CLASSIFIER.build({'network': 'vggish', 'checkpoint': str(vggish_checkpoint), 'num_classes_dataset': 3}, 64)
+    model = models_transfer.CLASSIFIER.build({'network': 'vggish', 'checkpoint': str(vggish_checkpoint), 'num_classes_dataset': 3},
+                                             64, seed=2 * 100_003)  # run 0 of seed 2
     kernel = model.get_layer('logits').kernel.numpy()
     del model
     values, copy = vggish_values(), commands.temporary_folder() / 'data'
@@ -515,7 +515,7 @@ class Embeddings:
         self.data, self.known, self.asked = data, known, 0
         monkeypatch.setenv('DATA_FOLDER', str(data))
         monkeypatch.setattr(models_transfer, 'build', lambda config: None)
-        monkeypatch.setattr(training, 'make_scorer', lambda model: self.embed)
+        monkeypatch.setattr(scoring, 'make_scorer', lambda model: self.embed)
 
     def embed(self, frames, starts):
         self.asked += len(starts)
@@ -526,7 +526,7 @@ class Embeddings:
         self.asked = 0
         config = {**configuration({'network': 'vggish', 'checkpoint': None}), 'checkpoint': 'a.ckpt', 'test_batch_size': test_batch_size,
                   'weights_sha256': weights_sha256 or self.known}
-        return embeddings.embeddings_of(keys, Representation(FOLDER, 'toy'), config)
+        return embeddings.embeddings_of(keys, Representation(FOLDER, 'toy', EXAMPLES), config)
 
     def changed(self, before):
         """Ids of the clips whose files are not as before."""
@@ -653,4 +653,4 @@ def test_nearest_neighbours_need_a_trained_network(data):
 
 def test_nothing_to_evaluate_tells_the_command_that_trains(data_folder):
     with pytest.raises(UserError, match=r'python transfer_train\.py audioset'):
-        find_experiment('latest', 'transfer_train', '')
+        find_experiment('latest', 'transfer_train', 'python transfer_train.py audioset')

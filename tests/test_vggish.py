@@ -12,7 +12,6 @@ import weakref
 import numpy as np
 import pytest
 
-import experiment
 import models_proto
 import models_sl
 import models_transfer
@@ -24,7 +23,6 @@ from backend import keras, set_up_device, tf
 from commands import ROOT, refused, run_script, succeeded, temporary_files, warm
 from configuration import configure
 from conftest import make_representation, plain_vggish, vggish_values, write_checkpoint
-from fewshot import DataSplit
 from network import Network, save_weights, weights_size
 from methods import METHODS
 from shared import UserError

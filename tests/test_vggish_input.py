@@ -22,7 +22,7 @@ from configuration import RESAMPLERS
 from features import compute
 from mel_features import log_mel_spectrogram, mel_matrix, periodic_hann
 from patches import Clips, all_patches, patch_batches
-from representation import EXAMPLES, Representation, store
+from representation import Representation, store
 from shared import UserError, read_rows
 from vggish_input import file_to_examples, round_to_16_bits, waveform_to_examples
 
@@ -354,7 +354,7 @@ def folder_of(data_folder, identifier='toy'):
 
 
 def opened(**options):
-    return Representation('audio_representation/toy__audioset/', 'toy', EXAMPLES, **options)
+    return Representation('audio_representation/toy__audioset/', 'toy', representation.EXAMPLES, **options)
 
 
 @pytest.mark.parametrize('entry', ['us8k', 'asc', 'esc10', 'esc50'])
@@ -369,7 +369,7 @@ def test_what_is_fixed_cannot_be_configured():
         with pytest.raises(UserError, match='is not understood: expected key=value with a key of: .*resampler'):
             settings(override)
     for kind in ('time-freq', 'waveform'):
-        with pytest.raises(UserError, match=f"type='{kind}' is not valid in a configuration of VGGish examples"):
+        with pytest.raises(UserError, match=f"type='{kind}' is not valid here, the configuration lacks .*resample_sr"):
             settings(f'type={kind}')
 
 
@@ -476,7 +476,7 @@ def test_chosen_on_the_command_line(data_folder):
     ('us8k', 'fast', 'us8k_audioset identifier=fast')])
 def test_messages_name_the_command(data_folder, dataset, identifier, command):
     with pytest.raises(UserError, match=f'run `python preprocess.py {command}` first'):
-        Representation(f'audio_representation/{identifier}__audioset/', dataset, EXAMPLES)
+        Representation(f'audio_representation/{identifier}__audioset/', dataset, representation.EXAMPLES)
 
 
 EXAMPLES = {'n_frames': 96, 'pre_processing': None, 'pad_short': 'repeat-pad'}
