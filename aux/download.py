@@ -34,10 +34,11 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'src'))
-import checkpoint
 import config_file
+import pretrained
 from shared import PROGRESS, UserError, data_folder, listing, run_script
 
+VGGISH = pretrained.NETWORKS['vggish']
 CHUNK = 2 ** 17  # of a transfer, the most that is lost when it breaks off; bytes
 
 
@@ -118,8 +119,8 @@ ESC50 = Source(
     {'meta/esc50.csv': 1, 'audio/*.wav': 2000})
 VGGISH = Source(
     'VGGish checkpoint', 'Apache License 2.0, as the VGGish code that it was published with',
-    [File(checkpoint.ADDRESS, checkpoint.SIZE, f'sha256:{checkpoint.SHA256}')],
-    checkpoint.SIZE, 0, ROOT / 'src' / config_file.VGGISH_CHECKPOINT, 'cd src && python vggish_smoke_test.py')
+    [File(VGGISH.address, VGGISH.size, f'sha256:{VGGISH.sha256}')],
+    VGGISH.size, 0, ROOT / 'src' / config_file.VGGISH_CHECKPOINT, 'cd src && python vggish_smoke_test.py')
 
 SOURCES = {
     'us8k': US8K,

@@ -30,20 +30,22 @@ def train(models, config, split, again=True, score=False, wait=True):
         config, score = experiment.config, score or not network.save_weights
         scorer = Scorer(network.forms, config, split.representation, val=split.val, test=split.test if score else None)
         for name in experiment.without_result() if score else ():
-            load_weights(network.model, experiment.folder / name / WEIGHTS)
-            evaluate_run(scorer, models, experiment, experiment.folder / name, split)
+            load_and_evaluate(scorer, network.model, models, experiment, experiment.folder / name, split)
         for run, folder in experiment.remaining_runs():
             network.start_run(run)
-            train_run(network, scorer, config, split, run, folder)
+            about = train_run(network, scorer, config, split, run, folder)
             if score:
-                evaluate_run(scorer, models, experiment, folder, split)
+                evaluate_run(scorer, models, experiment, folder, about, split)
         if score:
             experiment.print_summary()
     return experiment.id
 
 
 def train_run(network, scorer, config, split, run, folder):
-    """Train one run. Writes train_ids.tsv, train_log.tsv, the weights and model.json into its folder."""
+    """Train one run; returns the content of model.json.
+
+    Writes train_ids.tsv, train_log.tsv, the weights and model.json into its folder.
+    """
     begin = time.perf_counter()
     # data: the chosen clips stay on the device
     ids, labels = split.draw(config, run, folder)
@@ -76,8 +78,10 @@ def train_run(network, scorer, config, split, run, folder):
     if best_weights is not None:
         model.set_weights(best_weights)
     network.save(folder)
-    write_json(folder / 'model.json', {'run': run, 'normalize_mean': statistics[0], 'normalize_std': statistics[1],
-                                       'train_seconds': time.perf_counter() - begin})
+    about = {'run': run, 'normalize_mean': statistics[0], 'normalize_std': statistics[1],
+             'train_seconds': time.perf_counter() - begin}
+    write_json(folder / 'model.json', about)
+    return about
 
 
 def train_epoch(step, frames, labels, starts, clip, learning_rate, config):
@@ -102,14 +106,25 @@ def evaluate(models, folder, config, split):
     model = models.build(config, split.representation.bands(next(iter(split.test))))
     scorer = Scorer(Forms(model), config, split.representation, test=split.test)
     for name in experiment.models():
-        load_weights(model, folder / name / WEIGHTS)
-        evaluate_run(scorer, models, experiment, folder / name, split)
+        load_and_evaluate(scorer, model, models, experiment, folder / name, split)
     experiment.print_summary()
 
 
-def evaluate_run(scorer, models, experiment, folder, split):
-    """Score one model, whose weights the scorer's network has, on the test set and write its result."""
-    about, config, begin = read_json(folder / 'model.json', 'train again'), experiment.config, time.perf_counter()
+def load_and_evaluate(scorer, model, models, experiment, folder, split):
+    """Load the weights of a finished run into the scorer's model and evaluate it."""
+    about = read_json(folder / 'model.json', 'train again')
+    load_weights(model, folder / WEIGHTS)
+    evaluate_run(scorer, models, experiment, folder, about, split)
+
+
+def evaluate_run(scorer, models, experiment, folder, about, split):
+    """Score a run on the test set and write its result.
+
+    Args:
+        scorer: scoring.Scorer of a model with the run's weights.
+        about: content of the run's model.json.
+    """
+    config, begin = experiment.config, time.perf_counter()
     with tqdm(total=len(split.test), desc=f'model of run {about["run"] + 1}', unit='clip', **PROGRESS) as bar:
         statistics = about['normalize_mean'], about['normalize_std']
         scores, _ = score_clips(scorer, split, split.test, config, 'test', statistics, bar)

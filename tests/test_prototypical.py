@@ -294,7 +294,7 @@ def test_a_killed_experiment_goes_on(data, two):
         script.process.kill()
         script.wait()
         for line in re.split(r'[\r\n]+', script.text()):  # a process of its own, so TensorFlow would tell what it has to tell
-            known = r'overrides: |device: |model 2: |experiment: |proto, .*\(1 run\)$|run [12] of 2: |test part: |$'
+            known = r'overrides: |device: |model 2: |experiment: |proto, .*\(1 run\)$|run [12] of 2: |test set: |$'
             assert re.match(known, line), line
     experiment, = experiments(data)
     first, = models(experiment)
