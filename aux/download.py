@@ -234,7 +234,7 @@ def transfer(file, url, part):
     if there:
         headers['Range'] = f'bytes={there}-'
     # pooch sets the total when it knows it, but asks before whether there is a bar, and one without a total is none
-    progress = tqdm(desc=file.name, total=file.size or CHUNK, unit='B', unit_scale=True, leave=False, **PROGRESS)
+    progress = tqdm(desc=file.name, total=file.size or CHUNK, unit='B', unit_scale=True, **PROGRESS)
     with open(part, 'ab') as output, progress:
         def begin(response, **_):
             """See what the server is about to send; `requests` calls this before the content comes."""
