@@ -8,12 +8,14 @@ import sys
 
 import numpy as np
 from timing import compare, seconds
+from tqdm import tqdm
 
 import models_proto
 from backend import set_up_device, tf
 from fewshot import Episodes
 from patches import Clips, sample_patches
-from training import apply_episode, make_episode_step, train_episodic
+from prototypical import train_epoch
+from training import apply_episode, make_episode_step
 
 T, F, M, C = 216, 128, 128, 10
 
@@ -50,14 +52,16 @@ def main():
         bare_step = tf.function(lambda *episode, model=model: apply_episode(model, 'euclidean', C, *episode, tf.constant(0.01)))
 
         def loop(epochs=epochs):
-            limited = {**config, 'max_epochs': epochs}
-            train_episodic(step, frames, starts, labels, episodes, limited, lambda *_: 0.5, '', hidden=True)
+            support_set = tf.constant(starts[support]), tf.constant(labels[support])
+            learning_rate = tf.constant(config['learning_rate'], tf.float32)
+            with tqdm(disable=True) as bar:
+                for _ in range(epochs):
+                    train_epoch(step, frames, support_set, starts, labels, episodes, learning_rate, bar)
 
         def bare():
             for _ in range(epochs * episodes.updates):
                 bare_step(*constant[0], *constant[1]).numpy()
 
-        config['max_accuracy'] = epochs  # so that the number of epochs alone decides
         if n_shot == 1:
             first, second = seconds(lambda: loop(2)), seconds(lambda: loop(2))
             print(f'two updates at n = 1: {first:.1f} s the first time, {second:.1f} s from then on')

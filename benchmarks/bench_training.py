@@ -11,10 +11,11 @@ from timing import compare
 import models_sl
 from backend import keras, set_up_device, tf
 from patches import Clips, sample_patches
-from training import CLIP_NORM, apply_step, make_train_step, train_supervised
+from supervised import train_epoch
+from training import CLIP_NORM, apply_step, make_train_step
 
 CLIPS, T, F, M, C = 200, 216, 128, 128, 10
-EPOCHS = 4  # of which three train
+EPOCHS = 4  # the first one does not train
 
 
 class Noise:
@@ -91,6 +92,7 @@ def main():
               'train_sampling': 'random', 'param_train_sampling': 1, 'epochs': EPOCHS, 'batch_size': 256, 'learning_rate': 0.01}
     rng = np.random.default_rng(0)
     clips, labels = Clips(Noise(rng), range(CLIPS), config), rng.integers(0, C, CLIPS)
+    learning_rate = tf.constant(config['learning_rate'], tf.float32)
     patches = tf.constant(np.stack([clips.frames[o:o + F] for o in clips.offsets]))
     constant_labels = tf.constant(labels)
     for number, name in ((3, 'VGG'), (2, 'TIMBRE'), (1, 'SB-CNN')):
@@ -100,8 +102,9 @@ def main():
         plain = plain_step(name)
 
         def loop(step=step):
-            train_supervised(step, clips, labels, lambda: sample_patches(clips, config, rng), config, lambda *_: None, '',
-                             hidden=True)
+            frames = tf.constant(clips.frames)
+            for _ in range(EPOCHS - 1):
+                train_epoch(step, frames, labels, *sample_patches(clips, config, rng), learning_rate, config)
 
         def repeat(function):
             for _ in range(EPOCHS - 1):

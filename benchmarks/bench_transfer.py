@@ -15,7 +15,8 @@ import pretrained
 from backend import keras, set_up_device, tf
 from patches import Clips, sample_patches
 from scoring import make_scorer
-from training import apply_step, make_train_step, train_supervised
+from supervised import train_epoch
+from training import apply_step, make_train_step
 
 CLIPS, EXAMPLES, F, M, C, BATCH = 50, 5, 96, 64, 10, 64
 
@@ -37,7 +38,7 @@ class Stored:
 def main(folder):
     set_up_device()
     keras.utils.set_random_seed(0)
-    config = {**pretrained.NETWORKS['vggish'].input, 'checkpoint': None, 'num_classes_dataset': C, 'train_sampling': 'random',
+    config = {**pretrained.NETWORKS['vggish'].input, 'network': 'vggish', 'checkpoint': None, 'num_classes_dataset': C, 'train_sampling': 'random',
               'param_train_sampling': 1, 'epochs': 3, 'batch_size': 128, 'test_batch_size': BATCH, 'learning_rate': 0.01}
     stored, rng = Stored(folder), np.random.default_rng(0)
     constant = tf.constant(rng.random((BATCH, F, M), dtype=np.float32))
@@ -59,7 +60,9 @@ def main(folder):
     batch, batch_labels = constant[:CLIPS], tf.constant(labels)
 
     def loop():
-        train_supervised(step, clips, labels, lambda: sample_patches(clips, config, rng), config, lambda *_: None, '', hidden=True)
+        frames, learning_rate = tf.constant(clips.frames), tf.constant(config['learning_rate'], tf.float32)
+        for _ in range(config['epochs'] - 1):
+            train_epoch(step, frames, labels, *sample_patches(clips, config, rng), learning_rate, config)
 
     compare('VGGish: fine-tuning / bare step', loop, lambda: [bare_step(batch, batch_labels).numpy() for _ in range(2)],
             2 * CLIPS, 'examples', 0.9)

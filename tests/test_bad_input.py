@@ -310,6 +310,7 @@ BAD = {  # by clip: how it is spoilt, and what the reason should say
 def test_bad_sounds_among_good_ones(tones, tmp_path):
     data = tmp_path / 'data'
     copy_of(tones, data)
+    shutil.rmtree(data / 'experiments', ignore_errors=True)  # of other tests
     shutil.rmtree(data / MEL)
     for clip, (spoil, _) in BAD.items():
         spoil(data / 'audio' / f'{clip}.wav')
