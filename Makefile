@@ -11,20 +11,23 @@ PY     = $(VENV)/bin/python
 AUDIO  =
 NAME   = $(if $(AUDIO),own,demo)
 
-# recipes change folders, and a relative DATA_FOLDER means one place
+# Recipes change folders, so a relative DATA_FOLDER is made absolute; $(abspath) would divide a path at its blanks.
+# "override" also changes a value that is given as an argument of make.
 ifdef DATA_FOLDER
-export DATA_FOLDER := $(abspath $(DATA_FOLDER))
+override DATA_FOLDER := $(if $(filter /% ~%,$(firstword $(DATA_FOLDER))),,$(CURDIR)/)$(DATA_FOLDER)
+export DATA_FOLDER
 endif
+export AUDIO
 
 .PHONY: demo test clean
 
 demo: $(VENV)/ready
 	@$(if $(AUDIO),,$(PY) aux/make_demo_sounds.py)
-	@$(PY) aux/index_folder.py "$(if $(AUDIO),$(AUDIO),$$(cd src && ../$(PY) -c 'import shared; print(shared.data_folder())')/audio/demo)" $(NAME)
+	@$(PY) aux/index_folder.py "$(if $(AUDIO),$$AUDIO,$$(cd src && ../$(PY) -c 'import shared; print(shared.data_folder())')/audio/demo)" $(NAME)
 	@cd src && ../$(PY) reproduce.py demo datasets=$(NAME)
 
 test: $(VENV)/ready
-	@$(PY) -m pytest tests
+	@$(PY) -m pytest tests -n 2 --dist loadfile
 
 # The virtual environment is whole when the file `ready` is there and newer than the list of packages.
 $(VENV)/ready: requirements.txt

@@ -1,8 +1,8 @@
 """Index ESC-10 or ESC-50: five folds, each with one fold of the data set for test and four for training.
 
 Usage: python aux/index_esc.py <folder> [--name esc10] [--subset esc10|esc50] [--allow-missing]
-Reads: <folder>/audio/ with <folder>/meta/esc50.csv (or <folder>/esc50.csv); without these, class folders such as
-       <folder>/001 - Dog bark/1-100032-A.ogg, whose file names begin with the fold
+Reads: <folder>/meta/esc50.csv or <folder>/esc50.csv, and looks for the sounds in <folder>/audio/ and <folder>/audio/audio/.
+       Without such a table: class folders such as <folder>/001 - Dog bark/1-100032-A.ogg, whose file names begin with the fold
 Writes: index/esc10/ under DATA_FOLDER
 """
 import re
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
-from indexing import existing_folder, finish, integer, parser, read_class_folders, read_csv, refuse_repeated
+from indexing import existing_folder, finish, first_with_audio, integer, parser, read_class_folders, read_csv, refuse_repeated
 from shared import UserError, run_script
 
 FOLDS = 5
@@ -69,8 +69,10 @@ def main():
 
     existing_folder(args.folder, 'audio/ and meta/esc50.csv, or the class folders, of ESC-10 or ESC-50')
     tables = [path for path in (args.folder / 'meta' / 'esc50.csv', args.folder / 'esc50.csv') if path.is_file()]
+    audio_folder = args.folder
     if tables:
         paths, labels, classes, esc_folds = read_metadata(tables[0], choose_subset(args))
+        audio_folder = first_with_audio(args.folder, ('', 'audio'), paths)  # copies of the data set have audio/audio/
     elif (args.folder / 'audio').is_dir():
         raise UserError(f'{args.folder} has a folder audio but neither meta/esc50.csv nor esc50.csv: add that file')
     elif args.subset:
@@ -82,7 +84,7 @@ def main():
         raise UserError(f'two classes have the same name: {classes}')
     folds = [{'train': [i for i, fold in enumerate(esc_folds) if fold != k + 1],
               'test': [i for i, fold in enumerate(esc_folds) if fold == k + 1]} for k in range(FOLDS)]
-    finish(args, args.folder, paths, labels, classes, folds)
+    finish(args, audio_folder, paths, labels, classes, folds)
 
 
 if __name__ == '__main__':

@@ -1,14 +1,15 @@
 """Index UrbanSound8K: ten folds, each with one folder for test, the next for validation, eight for training.
 
 Usage: python aux/index_us8k.py <UrbanSound8K folder> [--name us8k] [--metadata FILE] [--allow-missing]
-Reads: <folder>/metadata/UrbanSound8K.csv, and looks for <folder>/audio/fold<1-10>/*.wav
+Reads: <folder>/metadata/UrbanSound8K.csv or <folder>/UrbanSound8K.csv, and looks for fold<1-10>/*.wav in <folder>/audio/,
+       <folder>/ and <folder>/audio/audio/
 Writes: index/us8k/ under DATA_FOLDER
 """
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
-from indexing import existing_folder, finish, integer, parser, read_csv, refuse_repeated
+from indexing import existing_folder, finish, first_with_audio, integer, parser, read_csv, refuse_repeated
 from shared import UserError, run_script
 
 CLASSES = ['air_conditioner', 'car_horn', 'children_playing', 'dog_bark', 'drilling', 'engine_idling', 'gun_shot',
@@ -48,15 +49,17 @@ def make_folds(folders):
 
 
 def main():
-    arguments = parser(__doc__, 'the folder UrbanSound8K, with audio/ and metadata/', 'us8k')
-    arguments.add_argument('--metadata', type=Path, help='the CSV file (default: <folder>/metadata/UrbanSound8K.csv)')
+    arguments = parser(__doc__, 'the folder UrbanSound8K: metadata/ and audio/, or UrbanSound8K.csv and fold1/ to fold10/', 'us8k')
+    arguments.add_argument('--metadata', type=Path, help='the CSV file (default: see above)')
     args = arguments.parse_args()
 
-    existing_folder(args.folder, 'audio/ and metadata/ of UrbanSound8K')
-    paths, labels, folders = read_metadata(args.metadata or args.folder / 'metadata' / 'UrbanSound8K.csv')
+    existing_folder(args.folder, 'metadata/ and audio/ of UrbanSound8K')
+    tables = [args.folder / 'metadata' / 'UrbanSound8K.csv', args.folder / 'UrbanSound8K.csv']
+    table = next((path for path in tables if path.is_file()), tables[0])
+    paths, labels, folders = read_metadata(args.metadata or table)
     if len(paths) != CLIPS:
         print(f'note: {len(paths)} clips; the published data set has {CLIPS}')
-    audio = existing_folder(args.folder / 'audio', 'fold1/ to fold10/ (audio/ of UrbanSound8K)')
+    audio = first_with_audio(args.folder, ('audio', '', 'audio/audio'), paths)
     finish(args, audio, paths, labels, CLASSES, make_folds(folders))
 
 

@@ -26,6 +26,16 @@ def parser(doc, folder_help, name=None):
     return arguments
 
 
+def sub_folders(folder):
+    """The folders in a folder, sorted, without hidden ones (list of Path)."""
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith('.'))
+
+
+def first_with_audio(folder, places, paths):
+    """The first of several sub-folders in which one of the audio files is (Path); the first of all when there is none."""
+    return folder / next((place for place in places if any((folder / place / path).is_file() for path in paths)), places[0])
+
+
 def existing_folder(path, expected):
     """Path of a folder that exists; `expected` says in an error what it should hold."""
     if not path.exists():
@@ -97,9 +107,8 @@ def read_class_folders(folder):
     """
     existing_folder(folder, 'one folder per class')
     ignored = collections.Counter()
-    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith('.')]
-    classes = {entry.name: sorted(audio_files(entry, folder, ignored)) for entry in entries if entry.is_dir()}
-    files = [entry for entry in entries if not entry.is_dir()]
+    classes = {entry.name: sorted(audio_files(entry, folder, ignored)) for entry in sub_folders(folder)}
+    files = [entry for entry in sorted(folder.iterdir()) if not entry.is_dir() and not entry.name.startswith('.')]
     loose = [entry.name for entry in files if entry.suffix.lower() in AUDIO_SUFFIXES]
     ignored.update(entry.suffix.lower() for entry in files if entry.name not in loose)
     for suffix, count in sorted(ignored.items()):
@@ -171,29 +180,41 @@ def finish(args, audio_folder, paths, labels, classes, folds):
     if missing and (not args.allow_missing or len(missing) == len(paths)):
         raise UserError(f'{len(missing)} of {len(paths)} audio files are missing below {audio_folder}: '
                         f'{listing(paths[i] for i in sorted(missing))}. Complete the download'
-                        + (', or go on without them: --allow-missing' if len(missing) < len(paths) else ''))
+                        + (', or go on without these files: --allow-missing' if len(missing) < len(paths) else ''))
     folds = [{part: [i for i in positions if i not in missing] for part, positions in parts.items()} for parts in folds]
-    empty = [f'fold {k} {part}' for k, parts in enumerate(folds) for part in parts if not parts[part]]
-    usable = [parts for parts in folds if parts['train'] and parts['test']]
-    if not usable or (empty and not missing):
-        raise UserError(f'no clip is left for {listing(empty)}: the metadata or the audio files are incomplete')
+    folds = without_empty_parts(folds, args.allow_missing)
     warn_of_absent_classes(labels, classes, folds)
-    write_dataset(args.name, audio_folder, paths, labels, classes,
-                  [{part: positions for part, positions in parts.items() if positions} for parts in folds],
+    write_dataset(args.name, audio_folder, paths, labels, classes, folds,
                   {'script': f'aux/{Path(sys.argv[0]).name}', 'arguments': sys.argv[1:]})
     if missing:
         print(f'left out: {len(missing)} of {len(paths)} clips whose audio file is missing. They keep their rows in the '
-              'index, so that ids remain row numbers of the metadata, but no training, validation or test part has them')
-    if empty:
-        print(f'warning: without the missing clips nothing is left for {listing(empty)}: these parts are not written')
+              'index, so that ids remain row numbers of the metadata, but they are in no training, validation or test part')
     named = f'{args.name}_spec' in config_file.config_preprocess
     print(f'next: cd src && python preprocess.py {args.name + "_spec" if named else "spec dataset=" + args.name}')
 
 
+def without_empty_parts(folds, allowed):
+    """The folds without empty validation parts; a fold without training or test clips becomes an empty dictionary.
+
+    Raise UserError when this is not allowed and when no fold remains.
+    """
+    empty = [f'fold {k} {part}' for k, parts in enumerate(folds) for part in parts if not parts[part]]
+    kept = [{part: positions for part, positions in parts.items() if positions} if parts['train'] and parts['test'] else {}
+            for parts in folds]
+    if not any(kept) or (empty and not allowed):
+        raise UserError(f'no clip is left for {listing(empty)}: the metadata or the audio files are incomplete'
+                        + ('. To go on without these parts: --allow-missing' if any(kept) else ''))
+    if empty:
+        unusable = [f'fold {k}' for k, parts in enumerate(kept) if not parts]
+        print(f'warning: no clip is left for {listing(empty, 30)}: these parts are left out'
+              + (f', and so are {listing(unusable)}, which need training and test clips' if unusable else ''))
+    return kept
+
+
 def warn_of_absent_classes(labels, classes, folds):
-    """Print which classes a training or test part lacks: legal, but accuracies would not be comparable."""
+    """Print which classes a part lacks: this is allowed, but its accuracies are not comparable with those of other folds."""
     for k, parts in enumerate(folds):
         for part, positions in parts.items():
             absent = sorted(set(range(len(classes))) - {labels[i] for i in positions})
-            if positions and absent:
+            if absent:
                 print(f'warning: fold {k} {part} has no clip of {listing(classes[c] for c in absent)}')

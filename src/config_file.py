@@ -11,8 +11,8 @@ DATASET = 'asc'                                       # 'us8k', 'asc', 'esc10', 
                                                       # your own recordings (aux/index_folder.py)
 FOLD = 0                                              # which fold; ASC-TUT has fold 0 only, US8K 0-9, ESC-10 0-4
 N_SHOT = 100                                          # training clips per class; 1 to all
-RUNS = 1                                              # how often the experiment is repeated, each with its own draw
-SEED = 0                                              # one seed, one machine: the same draws, weights and figures
+RUNS = 1                                              # runs of an experiment, each with its own draw of clips
+SEED = 0                                              # one seed on one machine: the same draws, weights, results
 
 VGGISH_CHECKPOINT = 'vggish_model.ckpt'               # weights of VGGish; relative to src/ (aux/download.py puts it there)
 
@@ -20,15 +20,15 @@ VGGISH_CHECKPOINT = 'vggish_model.ckpt'               # weights of VGGish; relat
 
 REPRESENTATION = {                                    # what all types have in common
     'identifier': '{dataset}',                        # audio_representation/<identifier>__<type>/ is the folder
-    'dataset': DATASET,                               # whose index; the entries below set it
+    'dataset': DATASET,                               # name of the data set; the entries below set it
     'index_file': 'index/{dataset}/index_{dataset}_folds_all.tsv',
-    'audio_folder': None,                             # folder of the sound files; None: where the script in aux/ saw them
+    'audio_folder': None,                             # folder of the sound files; None: the one that aux/ indexed
     'convert_id': False,                              # True: name the files by clip id; False: by audio path
     'n_machines': 1,                                  # number of machines that share the work
-    'machine_i': 0,                                   # which of them is this one: 0 to n_machines - 1
+    'machine_i': 0,                                   # number of this machine: 0 to n_machines - 1
     'num_processing_units': 'all',                    # processes on this machine; number or 'all'
-    'scheduler': None,                                # address of a Dask scheduler, whose workers do it instead
-    'overwrite': False,                               # True: replace what was made with other parameters
+    'scheduler': None,                                # address of a Dask scheduler: its workers do the work
+    'overwrite': False,                               # True: replace arrays made with other parameters
 }
 
 SPECTROGRAM = {
@@ -66,7 +66,7 @@ config_preprocess = {
     'esc50_audioset': {**AUDIOSET, 'dataset': 'esc50'},
 }
 
-# ---- what experiments have in common ---------------------------------------------------------------------------------
+# ---- keys that experiments share -------------------------------------------------------------------------------------
 
 DATA = {
     'dataset': DATASET,
@@ -74,7 +74,7 @@ DATA = {
     'gt_train': 'index/{dataset}/gt_{dataset}_fold{fold}_train.tsv',
     'gt_test': 'index/{dataset}/gt_{dataset}_fold{fold}_test.tsv',
     'num_classes_dataset': None,                      # None: as many as the data set's index names
-    'skip_missing': False,                            # True: go on without the clips that preprocess.py refused
+    'skip_missing': False,                            # True: continue without clips that preprocess.py refused
 }
 
 RUNS_OF_NETWORKS = {
@@ -84,13 +84,13 @@ RUNS_OF_NETWORKS = {
     'resume': True,                                   # continue an unfinished experiment of the same configuration
 }
 
-EPISODES = {                                          # how prototypical networks learn
+EPISODES = {                                          # training of prototypical networks
     'distance': 'euclidean',                          # 'euclidean' (squared, mean over dimensions) or 'cosine'
     'max_patches_per_class': 5,                       # query set of an update, drawn anew each time; a number or 'all' (all at
                                                       # once: a patch needs about 50 MB while it trains)
     'patches_per_prototype': 5,                       # support set, one patch per clip at most, drawn once; a number or 'all'
     'learning_rate': 0.1,
-    'max_epochs': None,                               # None: until max_accuracy says so
+    'max_epochs': None,                               # None: max_accuracy alone ends the training
     'max_accuracy': 200,                              # stop after more epochs than this without a new best accuracy on the
                                                       # training clips, counted over the whole run
 }
@@ -116,7 +116,7 @@ config_sl = {
         # learning
         'model_number': 3,                            # 0-3, 11-14: see models_sl.py
         'load_model': None,                           # start from the weights of this model folder; None: random
-        'epochs': 200,                                # the first one trains nothing
+        'epochs': 200,                                # epoch 1 only evaluates the untrained model
         'batch_size': 256,                            # patches per update
         'learning_rate': 0.1,
         'weight_decay': 0.001,                        # factor of the L2 loss of all kernels; None: no such term
@@ -187,7 +187,7 @@ config_transfer = {
         # learning
         'network': 'vggish',                          # pretrained network: see pretrained.py
         'checkpoint': VGGISH_CHECKPOINT,              # its weights; None: random weights
-        'epochs': 200,                                # the first one trains nothing
+        'epochs': 200,                                # epoch 1 only evaluates the untrained model
         'batch_size': 128,                            # examples per update
         'learning_rate': 0.1,
         'weight_decay': None,                         # factor of the L2 loss of the new layer's kernel; None: no such term
@@ -267,7 +267,7 @@ config_knn_mfcc = {
         'index_file': 'index/{dataset}/index_{dataset}_folds_all.tsv',
 
         # features
-        'audio_folder': None,                         # None: where the script in aux/ saw the files
+        'audio_folder': None,                         # None: the folder that the script in aux/ indexed
         'num_processing_units': 'all',                # processes; number or 'all'
         'overwrite': False,                           # True: replace features made with other parameters
         'resample_sr': 12000,                         # Hz
@@ -304,12 +304,12 @@ config_methods = {                                    # name in plans: dictionar
 config_reproduce = {                                  # further keys are set in every method that has them
     'paper': {                                        # everything of the study
         'datasets': ['us8k', 'asc'],
-        'folds': 'all',                               # a list, or 'all' that the data set has
-        'n_shots': [1, 2, 5, 10, 20, 50, 100],        # clips per class; those that the smallest class can give
+        'folds': 'all',                               # a list, or 'all' folds of the data set
+        'n_shots': [1, 2, 5, 10, 20, 50, 100],        # clips per class; larger than the smallest class: left out
         'methods': list(config_methods),
         'num_experiment_runs': 5,                     # per fold, each with its own draw of clips
         'seed': SEED,
-        'skip_missing': False,                        # True: go on without the clips that preprocess.py refused
+        'skip_missing': False,                        # True: continue without clips that preprocess.py refused
         'scheduler': None,                            # address of a Dask scheduler, tcp://host:8786; None: this process
     },
 }
@@ -323,7 +323,7 @@ config_reproduce['esc10'] = {                         # small enough for a CPU
     'num_experiment_runs': 1,
     'max_accuracy': 10,                               # patience of prototypical networks; 200 in the study
 }
-config_reproduce['demo'] = {                          # `make demo`: fewer and smaller updates, so that it ends soon
+config_reproduce['demo'] = {                          # `make demo`: fewer and smaller updates, to save time
     **config_reproduce['paper'],
     'datasets': ['demo'],
     'n_shots': [1, 2, 5, 10],

@@ -1,4 +1,4 @@
-"""Figures: confusion matrices, embeddings, accuracy over the number of clips per class. Axes and names are in the picture."""
+"""Figures, from arrays to an image file: confusion matrices, embeddings, accuracy over the number of clips per class."""
 import warnings
 
 import matplotlib
@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 plt.rcParams['text.parse_math'] = False  # class and file names may hold dollar signs
 
-# Okabe and Ito's colours, told apart by everyone; black, which grid and text are near, and the pale yellow last
+# Okabe and Ito's colours, distinct for colour-blind readers; black and the pale yellow come last
 COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#F0E442']
 MARKERS = 'osD^vPX*'
 
@@ -23,10 +23,10 @@ def style(number):
 
 
 def save(figure, path, dpi):
-    """Write a figure to a file and forget it."""
-    with warnings.catch_warnings():  # classes may be named in any script; letters the font lacks become boxes
+    """Write a figure to a file and close it."""
+    with warnings.catch_warnings():  # class names may be in any script; letters that the font lacks become boxes
         warnings.filterwarnings('ignore', message='Glyph .* missing from font')
-        undated = {'CreationDate': None} if str(path).endswith('.pdf') else None  # the same picture is the same file
+        undated = {'CreationDate': None} if str(path).endswith('.pdf') else None  # the same figure gives the same bytes
         figure.savefig(path, dpi=dpi, metadata=undated)
     plt.close(figure)
 
@@ -62,7 +62,7 @@ def accuracy_curves(curves, methods, chance, title, path):
         look = style(methods.index(method))
         n, mean, low, high = np.array(points).T
         dash = '--' if method.startswith('knn') else '-'  # baselines that train nothing
-        again = methods.index(method) >= len(COLOURS)  # hollow where the colours begin again
+        again = methods.index(method) >= len(COLOURS)  # hollow markers where colours repeat
         axes.plot(n, mean, linestyle=dash, label=method, markersize=6.5, markerfacecolor='white' if again else None, **look)
         axes.fill_between(n, low.clip(0, 1), high.clip(0, 1), color=look['color'], linewidth=0,
                           alpha=0.15 if len(curves) <= 6 else 0.07)
@@ -72,7 +72,7 @@ def accuracy_curves(curves, methods, chance, title, path):
     axes.set_xscale('log')
     axes.set_xticks(ticks, [str(n) for n in ticks])
     axes.minorticks_off()
-    axes.set(xlabel='training clips per class (log scale)', ylabel='accuracy on the test part', ylim=(0, 1), title=title)
+    axes.set(xlabel='training clips per class (log scale)', ylabel='accuracy on the test set', ylim=(0, 1), title=title)
     axes.grid(alpha=0.3)
     figure.legend(loc='outside right upper', fontsize=9, handlelength=3.5)
     save(figure, path, 130)
@@ -104,11 +104,11 @@ def embeddings(patches, labels, prototypes, classes, config, title, path):
 
 def project(vectors, config):
     """Points (N, 2) of vectors (N, D) by PCA or t-SNE, and the names of the two axes."""
-    if np.ptp(vectors, axis=0).max() <= np.finfo(np.float32).eps * np.abs(vectors).max():  # scikit-learn would divide by 0
+    if np.ptp(vectors, axis=0).max() <= np.finfo(np.float32).eps * np.abs(vectors).max():  # scikit-learn would divide by zero
         return np.zeros((len(vectors), 2)), ('all embeddings are the same', '')
     if config['projection'] == 'tsne':
         tsne = TSNE(perplexity=min(30, (len(vectors) - 1) / 3), random_state=config['seed'] % 2 ** 32)
-        with threadpool_limits(1):  # its many short parallel loops wait for each other on a busy machine
+        with threadpool_limits(1):  # its many short parallel loops are slow on a busy machine
             return tsne.fit_transform(vectors), ('t-SNE, first dimension', 't-SNE, second dimension')
     pca = PCA(2, svd_solver='full')
     points = pca.fit_transform(vectors)

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import fft, sparse
 
-BLOCK = 960  # frames that are transformed at once, so that long recordings need little more memory than their samples
+BLOCK = 960  # frames per transform: limits the memory for long recordings
 
 
 def hertz_to_mel(frequency):
@@ -14,7 +14,7 @@ def hertz_to_mel(frequency):
 
 
 def periodic_hann(length):
-    """Hann window of that period, (length,) float64: its first value, 0, would be the next one after the last."""
+    """Periodic Hann window, (length,) float64."""
     return np.hanning(length + 1)[:-1]
 
 
@@ -34,7 +34,7 @@ def mel_matrix(fft_length, sample_rate, num_bands, low, high):
 
 @functools.cache
 def sparse_mel_matrix(*arguments):
-    """mel_matrix, transposed and sparse: the last bits of a dense product depend on the number of threads."""
+    """mel_matrix, transposed and sparse. The last bits of a dense product would depend on the number of threads."""
     return sparse.csr_array(mel_matrix(*arguments).T)
 
 

@@ -15,7 +15,6 @@ from experiment import find_experiment
 from fewshot import PARTS, DataSplit
 from shared import UserError
 
-
 # ---- how each method is trained (TensorFlow is imported when it is needed: it takes seconds to start) ------------------
 
 def train_cnn(config, split, again=True, wait=True, score=True):

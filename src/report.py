@@ -1,4 +1,4 @@
-"""Report what has been measured: tables, figures, comparisons of methods, verdicts beside published figures.
+"""Report results: tables, figures, comparisons of methods, verdicts beside published figures.
 
 Usage:  python report.py
         python report.py dataset=esc10

@@ -1,4 +1,4 @@
-"""Reports: what has been measured as a folder of Markdown, tables and figures, and as a part of a README."""
+"""Reports of results: a folder with Markdown, tables and figures, and the results part of a README."""
 import datetime
 import re
 
@@ -42,7 +42,7 @@ def write(rows, name, missing=(), quiet=False):
         rows: DataFrame with the columns of results.tsv, or a part of it.
         name: of the report; an earlier one of the same name is replaced.
         missing: list of (dataset, method, reason) of methods that could not be run.
-        quiet: whether to print nothing; otherwise the accuracy tables, and where the report is.
+        quiet: whether to print nothing; otherwise the accuracy tables and the path of the report.
 
     Writes report.md; accuracy.tsv, paired.tsv, verdicts.tsv, costs.tsv (see analysis.py; empty cells: not defined);
     accuracy_<dataset>.png and .pdf; confusion_<dataset>_<method>.png of each method's best run.
@@ -81,19 +81,19 @@ def write(rows, name, missing=(), quiet=False):
 
 
 def headed(heading, content):
-    """A part of report.md (list of paragraphs); nothing where there is no content."""
+    """A section of report.md (list of paragraphs); [] without content."""
     return [f'### {heading}', content] if content.strip() else []
 
 
 def accuracy_table(rows, dataset, missing=()):
-    """The Markdown table of a data set's accuracy. Of `missing`, as in write, methods without results are mentioned once."""
+    """The Markdown table of a data set's accuracy, with a row for each method of `missing` (as in write) without results."""
     rows = rows[rows['dataset'] == dataset]
     reasons = {method: reason for name, method, reason in missing if name == dataset and method not in set(rows['method'])}
     return accuracy_markdown(analysis.summarise(rows), reasons.items())
 
 
 def overview(rows, dataset, verdicts, picture, missing=()):
-    """What was run on a data set, accuracy, figure and verdicts as Markdown (list of paragraphs).
+    """The runs on a data set, accuracy, figure and verdicts as Markdown (list of paragraphs).
 
     Args:
         picture: address of the figure, None where there is none.
@@ -176,8 +176,8 @@ def draw_confusions(rows, folder):
                 raise ValueError('it is of another evaluation')
         except FileNotFoundError:
             lines.append(f'- {row.label}: {about}; not drawn, experiments/{source} is not here (deleted, or made elsewhere)')
-        except ValueError as problem:  # pandas' complaints and ours
-            lines.append(f'- {row.label}: {about}; not drawn, experiments/{source} does not tell: {problem}')
+        except ValueError as problem:  # of pandas and of this function
+            lines.append(f'- {row.label}: {about}; not drawn, experiments/{source} cannot be used: {problem}')
         else:
             paths.append(folder / f'confusion_{row.dataset}_{slug(row.label)}.png')
             lines.append(f'- [{row.label}]({paths[-1].name}): {about}')

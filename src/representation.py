@@ -24,8 +24,20 @@ import config_file
 import vggish_params
 from configuration import configure
 from features import compute
-from shared import (PROGRESS, UserError, atomic, data_folder, index_folder, listing, locked, read_index, read_json, read_rows,
-                    write_json, write_text)
+from shared import (
+    PROGRESS,
+    UserError,
+    atomic,
+    data_folder,
+    index_folder,
+    listing,
+    locked,
+    read_index,
+    read_json,
+    read_rows,
+    write_json,
+    write_text,
+)
 
 # what the arrays of each type depend on
 PARAMETERS = {

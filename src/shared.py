@@ -241,7 +241,8 @@ def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, so
         audio_paths: list of S relative paths; the id of a clip is its position.
         labels: list of S labels, 0 <= label < C.
         classes: list of C class names.
-        folds: list of dictionaries part -> list of positions, a dictionary per fold; parts are train, val, test.
+        folds: list of dictionaries part -> list of positions, a dictionary per fold; parts are train, val, test. An empty
+            dictionary leaves a fold out.
         source: dictionary kept beside the index: which script made it, with which arguments.
 
     Returns the folder. Whatever stood there before for this data set is replaced.
@@ -260,7 +261,8 @@ def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, so
     write_text(folder / f'classes_{dataset}.txt', '\n'.join(classes) + '\n')
     write_json(folder / f'source_{dataset}.json', {'audio_folder': str(Path(audio_folder).resolve()), **source})
     write_text(folder / f'index_{dataset}_folds_all.tsv', ''.join(f'{i}\t{p}\n' for i, p in enumerate(audio_paths)))
-    print(f'{folder}: {len(audio_paths)} clips, {len(classes)} classes, {len(folds)} fold(s)')
+    print(f'{folder}: {len(audio_paths)} clips, {len(classes)} classes, {sum(map(bool, folds))} fold(s)')
     for fold, parts in enumerate(folds):
-        print(f'  fold {fold}: ' + ', '.join(f'{part} {len(positions)}' for part, positions in parts.items()))
+        if parts:
+            print(f'  fold {fold}: ' + ', '.join(f'{part} {len(positions)}' for part, positions in parts.items()))
     return folder

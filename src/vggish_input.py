@@ -21,9 +21,9 @@ def waveform_to_examples(data, sample_rate, resampler='kaiser_best', rounded=Tru
         rounded: whether samples are rounded to 16 bits first, as the study's were.
         resampler: a `res_type` of librosa.resample. 'kaiser_best' is resampy with its default filter, as published.
 
-    The samples are rounded to 16 bits, their channels averaged, less than 1 s repeated up to exactly 1 s, resampled to
-    16 kHz; frames at the end that fill no example are left out. So did the study (arXiv 1810.10274), in this order. Its
-    values were computed in float64, and so are these: float32 would be off by 0.001 beside loud tones.
+    The steps and their order are those of the study (arXiv 1810.10274): round the samples to 16 bits, average the channels, repeat
+    clips below 1 s up to exactly 1 s, resample to 16 kHz. Frames at the end that do not fill an example are dropped. All values are
+    float64, as in the study: float32 would be off by 0.001 next to loud tones.
 
     Raises UserError when there are no samples, or some are not finite, or they are whole numbers.
     """
@@ -39,7 +39,7 @@ def waveform_to_examples(data, sample_rate, resampler='kaiser_best', rounded=Tru
     if len(samples) < sample_rate:
         samples = np.resize(samples, sample_rate)
     if sample_rate != params.SAMPLE_RATE:
-        # librosa pads the end to a full sample, which could complete an example that resampy alone would not give
+        # librosa pads the end to a full sample, which could complete one more example than resampy alone
         length = len(samples) * params.SAMPLE_RATE // sample_rate
         samples = resample(samples, sample_rate, params.SAMPLE_RATE, resampler)[:length]
     spectrogram = log_mel_spectrogram(samples, params.SAMPLE_RATE, params.STFT_WINDOW_LENGTH_SECONDS,
@@ -53,12 +53,12 @@ def waveform_to_examples(data, sample_rate, resampler='kaiser_best', rounded=Tru
 def round_to_16_bits(samples):
     """Samples as they come back from a 16-bit WAV file that libsndfile has written: rounded down, clipped at full scale.
 
-    They change by less than 2^-15, which in quiet places is visible behind the logarithm: by up to 0.12. In place as far as
-    possible, for long recordings; exact in float32, because powers of two are.
+    Samples change by less than 2^-15, log-mel values of quiet frames by up to 0.12. Computed in place where possible, to save memory
+    for long recordings; exact in float32, because all factors are powers of two.
     """
-    with np.errstate(over='ignore'):  # what is far beyond full scale becomes infinite and is clipped
+    with np.errstate(over='ignore'):  # samples far beyond full scale become infinite and are clipped
         steps = samples * 2 ** 31
-    np.rint(steps, out=steps)  # libsndfile goes by 32 bits, so that a hair below 0 is not rounded down to -1
+    np.rint(steps, out=steps)  # libsndfile rounds to 32 bits first, so that a tiny negative value does not become -1
     steps /= 2 ** 16
     np.floor(steps, out=steps)
     np.clip(steps, -2 ** 15, 2 ** 15 - 1, out=steps)

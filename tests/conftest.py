@@ -17,6 +17,14 @@ from shared import read_classes, write_dataset, write_json, write_text
 CLASSES = ['bird', 'engine', 'rain']
 
 
+SLOW = ('test_reproduce', 'test_transfer', 'test_scripts', 'test_sliding', 'test_prototypical', 'test_resume')
+
+
+def pytest_collection_modifyitems(items):
+    """The slowest files first: of two processes, none is left with a slow file at the end."""
+    items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
+
+
 @pytest.fixture
 def data_folder(tmp_path, monkeypatch):
     """An empty folder of the test's own (Path) that DATA_FOLDER names, also for subprocesses."""

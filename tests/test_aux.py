@@ -15,10 +15,9 @@ import soundfile
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / 'aux'), str(ROOT / 'src')]
 import make_demo_sounds
+import splits
 from index_asc import DEVELOPMENT, EVALUATION, SCENES
 from index_us8k import CLASSES as US8K
-
-import index_folder
 
 ESC10 = os.environ.get('ESC10')
 
@@ -64,12 +63,12 @@ def index(tmp_path):
     return read
 
 
-def make(folder, *names, content=b'.'):
-    """Make files below a folder; none of the index scripts looks into a sound file."""
+def make(folder, *names, content=None):
+    """Make files below a folder, each with its own content by default; the index scripts compare the bytes of sound files."""
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        path.write_bytes(os.fsencode(path) if content is None else content)
     return folder
 
 
@@ -173,7 +172,7 @@ def test_us8k_bad_tables(refused, us8k, tmp_path):
 def test_us8k_names(refused, us8k):
     refused(["'two words'"], 'index_us8k.py', us8k, '--name', 'two words')
     shutil.rmtree(us8k / 'audio')
-    refused(['audio does not exist'], 'index_us8k.py', us8k)
+    refused(['100 of 100 audio files are missing'], 'index_us8k.py', us8k)
 
 
 def test_us8k_missing_audio(run, refused, us8k, index):
@@ -194,11 +193,10 @@ def test_us8k_missing_folders(run, refused, us8k, index):
     for k in range(4, 11):
         shutil.rmtree(us8k / 'audio' / f'fold{k}')
     code, output = run('index_us8k.py', us8k, '--allow-missing')
-    assert code == 0 and 'nothing is left for fold 2 val, fold 3 val, fold 3 test' in output
+    assert code == 0 and 'no clip is left for fold 2 val, fold 3 val, fold 3 test' in output
     truth = index('us8k')[1]
     assert sorted(truth) == sorted([(0, 'test'), (0, 'val'), (0, 'train'), (1, 'test'), (1, 'val'), (1, 'train'),
-                                    (2, 'test'), (2, 'train')] + [(k, 'train') for k in range(3, 10)]
-                                   + [(9, 'val')])
+                                    (2, 'test'), (2, 'train')])  # the other folds have no test clip
     shutil.rmtree(us8k / 'audio' / 'fold2')
     shutil.rmtree(us8k / 'audio' / 'fold3')
     code, output = run('index_us8k.py', us8k, '--allow-missing', '--name', 'one')  # nothing to train on when it is tested
@@ -391,7 +389,7 @@ def test_esc10_real(run, index):
         assert set(collections.Counter(truth[k, 'test'].values()).values()) == {8}
         assert not {recording[key] for key in truth[k, 'test']} & {recording[key] for key in truth[k, 'train']}
     code, output = run('index_folder.py', ESC10, 'own', '--folds', 4, '--val-fraction', 0.2)
-    assert code == 0 and f'recordings: {len(set(recording.values()))} among 400' in output
+    assert code == 0 and f'recordings: {len(set(recording.values()))} in 400' in output
     for k in range(4):
         check_fold(index('own'), k, lambda path: Path(path).name.split('-')[1], ('train', 'val', 'test'))
 
@@ -427,7 +425,7 @@ def test_folder_exact(run, plain, index, tmp_path):
     code, output = run('index_folder.py', plain, 'mine')
     assert code == 0, output
     assert output.splitlines()[-1] == 'next: cd src && python preprocess.py spec dataset=mine'
-    assert 'recordings:' not in output
+    assert 'recordings: 25 in 25 clips; 25 not grouped' in output
     paths, truth, classes = index('mine')
     assert classes == ['cat', 'dog', 'emu'] and list(truth) and len(truth) == 2
     assert paths['0'] == 'cat/cat0.wav' and paths['1'] == 'cat/cat1.wav' and paths['2'] == 'cat/cat10.wav'
@@ -466,13 +464,13 @@ def test_folder_what_counts(run, tmp_path, index):
     shutil.move(folder / 'outside', tmp_path / 'outside')
     (folder / 'a' / 'link.aif').unlink()
     (folder / 'a' / 'link.aif').symlink_to(tmp_path / 'outside' / '4.opus')
-    (folder / 'c').symlink_to(folder / 'b')
+    shutil.move(folder / 'b', tmp_path / 'elsewhere_b')
+    (folder / 'b').symlink_to(tmp_path / 'elsewhere_b')
     code, output = run('index_folder.py', folder, 'mine')
     assert code == 0, output
-    assert list(index('mine')[0].values()) == ['a/1.OGG', 'a/link.aif', 'b/1.WAV', 'b/3.flac', 'b/deep/er/2.Mp3', 'c/1.WAV',
-                                               'c/3.flac', 'c/deep/er/2.Mp3']
-    assert '.txt: 3 files ignored' in output and '.json: 1 file ignored' in output
-    assert 'without extension: 2 files ignored' in output
+    assert list(index('mine')[0].values()) == ['a/1.OGG', 'a/link.aif', 'b/1.WAV', 'b/3.flac', 'b/deep/er/2.Mp3']
+    assert '.txt: 2 files ignored' in output and '.json: 1 file ignored' in output
+    assert 'without extension: 1 file ignored' in output
     assert "1 audio file(s) directly in" in output and "'loose.wav'" in output
 
 
@@ -494,21 +492,84 @@ def test_folder_groups(run, tmp_path, index, form, options, part, folds):
     folder = recordings_tree(tmp_path, form)
     code, output = run('index_folder.py', folder, 'mine', *options, '--folds', folds)
     assert code == 0, output
-    assert 'recordings: 24 among 63 clips' in output
-    assert ('--group' if options else 'the file names') in output
+    assert 'recordings: 24 in 63 clips' in output
+    assert ('--group' if options else 'file names as in') in output
     for k in range(folds):
         check_fold(index('mine'), k, lambda path: Path(path).name.split('-')[part], ('train', 'test'))
         share = len(index('mine')[1][k, 'test']) / 63
         assert abs(share - 0.25) < 0.05
     if not options:
         code, output = run('index_folder.py', folder, 'mine', '--group', '')
-        assert code == 0 and 'recordings:' not in output
+        assert code == 0 and 'recordings: 63 in 63 clips; 63 not grouped' in output
 
 
-def test_folder_one_foreign_name_switches_recognition_off(run, tmp_path):
-    folder = make(recordings_tree(tmp_path, '{name}/2-{r}-{letter}.ogg'), 'x/foreign.ogg')
+def test_folder_names_are_recognised_file_by_file(run, index, tmp_path):
+    """One foreign name and suffixes behind a convention do not switch the grouping of the others off."""
+    folder = make(recordings_tree(tmp_path, '{name}/2-{r}-{letter}.ogg'), 'x/foreign.ogg', 'x/2-0-A_noise.ogg', 'x/2-0-A (1).ogg')
     code, output = run('index_folder.py', folder, 'mine')
-    assert code == 0 and 'recordings:' not in output
+    assert code == 0 and 'recordings: 25 in 66 clips; 65 grouped by file names as in ESC' in output
+    assert '1 not grouped, each a recording of its own' in output
+    paths, truth, _ = index('mine')
+    part_of = {paths[key]: part for (_, part), labels in truth.items() for key in labels}
+    assert len({part_of[f'x/2-0-A{suffix}.ogg'] for suffix in ('', '_noise', ' (1)')}) == 1
+
+
+def test_folder_copies_are_one_recording(run, index, tmp_path):
+    folder = make(tmp_path / 'own', *(f'{name}/{i}.wav' for name in 'ab' for i in range(8)))
+    for name in 'ab':
+        for i in range(8):
+            shutil.copy(folder / f'{name}/{i}.wav', folder / f'{name}/{i} (1).wav')
+    code, output = run('index_folder.py', folder, 'mine')
+    assert code == 0 and 'identical files: 32 clips have only 16 different contents' in output
+    paths, truth, _ = index('mine')
+    contents = [{(folder / paths[key]).read_bytes() for key in truth[0, part]} for part in ('train', 'test')]
+    assert len(contents[1]) > 1 and not contents[0] & contents[1]
+
+
+def test_folder_one_sound_in_two_classes_is_refused(refused, tmp_path):
+    folder = make(tmp_path / 'own', *(f'{name}/{i}.wav' for name in 'ab' for i in range(8)))
+    shutil.copy(folder / 'a/0.wav', folder / 'b/contradiction.wav')
+    refused(["the same sound is in two classes: 'a/0.wav' = 'b/contradiction.wav'"], 'index_folder.py', folder, 'mine')
+
+
+def test_folder_layouts_that_are_no_classes_are_refused(run, refused, tmp_path):
+    split = make(tmp_path / 'split', *(f'{part}/{name}/{i}.wav' for part in ('train', 'test') for name in ('cat', 'dog')
+                                       for i in range(4)))
+    refused(["'test', 'train' look like the parts of a split", '--split-folders'], 'index_folder.py', split, 'mine')
+    refused(['look like the folds of a cross-validation', 'index_us8k.py'], 'index_folder.py',
+            make(tmp_path / 'folds', *(f'fold{k}/{i}.wav' for k in range(1, 4) for i in range(4))), 'mine')
+    refused(["has the sub-folders 'cat', 'dog'"], 'index_folder.py',
+            make(tmp_path / 'same', *(f'{place}/{name}/{i}.wav' for place in ('home', 'work') for name in ('cat', 'dog')
+                                      for i in range(4))), 'mine')
+    code, output = run('index_folder.py', split, 'mine', '--classes-as-they-are')
+    assert code == 0 and '16 clips, 2 classes' in output
+
+
+def test_folder_a_split_that_exists_is_used(run, index, tmp_path):
+    split = make(tmp_path / 'split', *(f'{part}/{name}/{part}{i}.wav' for part in ('train', 'test') for name in ('cat', 'dog')
+                                       for i in range(4)))
+    code, output = run('index_folder.py', split, 'mine', '--split-folders')
+    assert code == 0, output
+    paths, truth, classes = index('mine')
+    assert classes == ['cat', 'dog'] and set(truth) == {(0, 'train'), (0, 'test')}
+    for part in ('train', 'test'):
+        assert {paths[key].split('/')[0] for key in truth[0, part]} == {part} and len(truth[0, part]) == 8
+
+
+@pytest.mark.parametrize('names', [('Dog', 'dog'), ('caf\u00e9', 'cafe\u0301'), ('car horn', 'car_horn')])
+def test_folder_class_names_that_look_alike_are_refused(refused, tmp_path, names):
+    refused(['class names that look alike'], 'index_folder.py',
+            make(tmp_path / 'own', *(f'{name}/{i}.wav' for name in names for i in range(4))), 'mine')
+
+
+def test_us8k_in_the_layout_of_popular_copies(run, us8k, index, tmp_path):
+    run('index_us8k.py', us8k)
+    expected = index('us8k')
+    copy = tmp_path / 'copy'
+    shutil.copytree(us8k / 'audio', copy)
+    shutil.copy(us8k / 'metadata/UrbanSound8K.csv', copy)
+    code, output = run('index_us8k.py', copy)
+    assert code == 0 and index('us8k') == expected
 
 
 @pytest.mark.parametrize('seed', range(5))
@@ -518,7 +579,7 @@ def test_split_shared_recordings(seed):
     recordings = rng.integers(0, 30, 300)
     labels = (recordings + rng.integers(0, 2, 300)) % 5
     clips = np.bincount(labels)
-    part_of = index_folder.split(labels, recordings, np.stack([clips * 0.7, clips * 0.3]), rng)
+    part_of = splits.split(labels, recordings, np.stack([clips * 0.7, clips * 0.3]), rng)
     for c in range(5):
         assert 0.1 < np.mean(part_of[labels == c]) < 0.5
     assert not set(recordings[part_of == 0]) & set(recordings[part_of == 1])
@@ -528,14 +589,14 @@ def test_split_extremes():
     """As many recordings as parts: each gets one, the largest goes to training; an impossible wish is None."""
     labels, rng = np.array([0] * 32 + [1] * 3), np.random.default_rng(0)
     recordings = np.array([0] * 30 + [1, 2, 3, 4, 5])
-    part_of = index_folder.split(labels, recordings, np.array([[20, 1], [4, 1], [8, 1]]), rng)
+    part_of = splits.split(labels, recordings, np.array([[20, 1], [4, 1], [8, 1]]), rng)
     assert (part_of[:30] == 0).all() and sorted(part_of[30:32]) == [1, 2] and sorted(part_of[32:]) == [0, 1, 2]
     shared = np.array([0, 1, 0, 1]), np.array([0, 0, 0, 0])
-    assert index_folder.split(*shared, np.ones((2, 2)), rng) is None
+    assert splits.split(*shared, np.ones((2, 2)), rng) is None
 
 
 @pytest.mark.parametrize('options, parts', [
-    (['--test-fraction', '0'], ['--test-fraction 0.0', 'between 0 and 1']),
+    (['--test-fraction', '0'], ['--test-fraction 0.0', 'above 0 and below 1']),
     (['--test-fraction', '1'], ['--test-fraction 1.0']),
     (['--test-fraction', 'nan'], ['--test-fraction nan']),
     (['--test-fraction', '0.5', '--val-fraction', '0.5'], ['--val-fraction 0.5', 'below 1']),
@@ -545,7 +606,7 @@ def test_split_extremes():
     (['--seed', '-1'], ['--seed -1']),
     (['--folds', '5'], ["too few clips for 5 folds", "'emu' (4)", 'fewer parts']),
     (['--group', '('], ['not a regular expression']),
-    (['--group', 'cat(.*)'], ['13 of 25 file names', "'dog/dog0.wav'", "--group ''"]),
+    (['--group', 'cat(.*)'], ['13 of 25 file names', "'dog0.wav'", "--group ''"]),
     (['--group', '^(cat|dog|emu)'], ['too few recordings for 2 parts (train, test)', "'cat' (1), 'dog' (1), 'emu' (1)"]),
     (['--group', r'(.)\.wav', '--folds', '10'], ["too few recordings for 10 folds", "'dog' (9)"]),
 ])
@@ -633,7 +694,7 @@ def test_demo_refusals(run, refused, tmp_path):
     make(folder, 'rain/mine.wav', 'notes/x.txt')
     refused(['holds 3 entries', 'notes, notes/x.txt, rain/mine.wav', 'new folder'], 'make_demo_sounds.py', folder,
             '--clips-per-class', 1)
-    assert (folder / 'rain' / 'mine.wav').read_bytes() == b'.'
+    assert (folder / 'rain' / 'mine.wav').read_bytes() == os.fsencode(folder / 'rain' / 'mine.wav')
     refused(['is a file'], 'make_demo_sounds.py', folder / 'notes' / 'x.txt')
     refused(['--clips-per-class 0', '--seed -3'], 'make_demo_sounds.py', tmp_path / 'new', '--clips-per-class', 0,
             '--seed', -3)

@@ -30,11 +30,10 @@ from shared import run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'aux'))
-from index_asc import DEVELOPMENT, EVALUATION, SCENES
-from index_us8k import CLASSES as US8K
-
 import download
 from download import SOURCES, File
+from index_asc import DEVELOPMENT, EVALUATION, SCENES
+from index_us8k import CLASSES as US8K
 
 BELOW = '/some/folder'  # of the mirror
 

@@ -6,10 +6,10 @@ import types
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from tqdm import tqdm
 from scipy.spatial.distance import cdist
 from scipy.special import log_softmax
 from threadpoolctl import threadpool_limits
+from tqdm import tqdm
 
 import figures
 import models_proto
@@ -21,13 +21,7 @@ from network import Network, count_parameters, randomise
 from patches import all_patches
 from prototypical import StopRule, train_epoch
 from shared import UserError
-from training import (
-    apply_episode,
-    cut_patches,
-    log_learn_values,
-    check_cost,
-    make_episode_step,
-)
+from training import apply_episode, check_cost, cut_patches, log_learn_values, make_episode_step
 
 
 @pytest.fixture(scope='module', autouse=True)

@@ -8,16 +8,9 @@ import pytest
 
 import knn
 from conftest import CLASSES, make_representation
-from evaluation import (
-    MeanPerClip,
-    accuracy_interval,
-    describe,
-    write_summary,
-    mean_interval,
-    write_decisions,
-)
+from evaluation import MeanPerClip, accuracy_interval, describe, mean_interval, write_decisions, write_summary
 from methods import METHODS
-from results import add_results, COLUMNS, experiments_folder, read_results, result_row
+from results import COLUMNS, add_results, experiments_folder, read_results, result_row
 
 # ---- clip scores -----------------------------------------------------------------------------------------------------
 

@@ -12,14 +12,7 @@ import config_file
 import representation
 from configuration import configure
 from conftest import make_representation
-from patches import (
-    Clips,
-    mean_and_std,
-    patch_batches,
-    prefetch,
-    prepare,
-    sample_patches,
-)
+from patches import Clips, mean_and_std, patch_batches, prefetch, prepare, sample_patches
 from representation import Representation
 from shared import UserError, write_text
 

@@ -13,20 +13,8 @@ import time
 import pytest
 
 import commands
+from commands import Started, environment, experiments, models, refused, rows, run_script, same_weights, succeeded, tree, warm
 from results import results_so_far
-from commands import (
-    Started,
-    environment,
-    experiments,
-    models,
-    refused,
-    rows,
-    run_script,
-    same_weights,
-    succeeded,
-    tree,
-    warm,
-)
 
 PLAN = ('reproduce.py', 'demo', 'datasets=tones', 'folds=0,1', 'methods=knn_mfcc,TIMBRE,proto', 'n_shots=1,2', 'epochs=3',
         'filters=4', 'max_accuracy=0')

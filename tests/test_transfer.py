@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-from pretrained import complete as configuration, digest
 from scipy.special import log_softmax, softmax
 
 import commands
@@ -14,21 +13,11 @@ import embeddings
 import models_transfer
 import scoring
 from backend import set_up_device, tf
-from commands import (
-    Started,
-    experiments,
-    models,
-    refused,
-    rows,
-    succeeded,
-    temporary_files,
-    tree,
-    warm,
-    weights,
-)
+from commands import Started, experiments, models, refused, rows, succeeded, temporary_files, tree, warm, weights
 from conftest import CLASSES, make_representation, plain_vggish, vggish_values
 from experiment import find_experiment
 from patches import Clips, all_patches, patch_batches, sample_patches
+from pretrained import complete as configuration, digest
 from representation import EXAMPLES, Representation
 from shared import UserError
 from vggish_slim import VARIABLES

@@ -23,8 +23,8 @@ from backend import keras, set_up_device, tf
 from commands import ROOT, refused, run_script, succeeded, temporary_files, warm
 from configuration import configure
 from conftest import make_representation, plain_vggish, vggish_values, write_checkpoint
-from network import Network, save_weights, weights_size
 from methods import METHODS
+from network import Network, save_weights, weights_size
 from shared import UserError
 from vggish_slim import VARIABLES, VGGish, define_vggish_slim, read_checkpoint
 

@@ -12,13 +12,13 @@ import soundfile
 from scipy.signal import get_window
 
 import config_file
+import configuration
 import mel_features
 import representation
 import vggish_params
 from commands import run_script, succeeded
-import configuration
-from conftest import make_dataset, make_representation, tone, write_sound
 from configuration import RESAMPLERS
+from conftest import make_dataset, make_representation, tone, write_sound
 from features import compute
 from mel_features import log_mel_spectrogram, mel_matrix, periodic_hann
 from patches import Clips, all_patches, patch_batches

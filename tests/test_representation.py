@@ -9,16 +9,10 @@ import librosa
 import numpy as np
 import pytest
 
-import representation
 import configuration
+import representation
 from conftest import CLASSES, make_dataset, tone, write_sound
-from features import (
-    compute,
-    cqt_magnitude,
-    mel_spectrogram,
-    mfcc_statistics,
-    stft_magnitude,
-)
+from features import compute, cqt_magnitude, mel_spectrogram, mfcc_statistics, stft_magnitude
 from representation import make_one, store
 from shared import UserError, read_rows, write_text
 

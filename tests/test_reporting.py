@@ -15,7 +15,7 @@ import reporting
 from commands import ROOT, refused, run_script, succeeded, temporary_files, tree, warm
 from configuration import parse_arguments
 from conftest import results
-from results import results_path, add_results, experiments_folder, read_results
+from results import add_results, experiments_folder, read_results, results_path
 from shared import UserError, write_dataset, write_table
 
 FILES = {'.lock', 'report.md', 'accuracy.tsv', 'paired.tsv', 'verdicts.tsv', 'costs.tsv'}
@@ -176,8 +176,8 @@ def test_confusion_of_the_best_runs(toy, monkeypatch):
     assert '- [log-learn VGG](confusion_toy_log-learn_VGG.png): n = 5, fold 1, run 0, accuracy 1.000\n' in text
 
 
-@pytest.mark.parametrize('damage, reason', [('deleted', 'is not here (deleted, or made elsewhere)'), ('text', 'does not tell: '),
-                                            ('other', 'does not tell: it is of another evaluation')])
+@pytest.mark.parametrize('damage, reason', [('deleted', 'is not here (deleted, or made elsewhere)'), ('text', 'cannot be used: '),
+                                            ('other', 'cannot be used: it is of another evaluation')])
 def test_confusion_that_is_not_there(toy, damage, reason):
     rows = results({'correct': 3, 'clips': 5, 'accuracy': 0.6})
     path = keep_matrix(rows.loc[0], [[2, 1], [1 + (damage == 'other'), 1]])

@@ -6,25 +6,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import (
-    REFERENCE_COLUMNS,
-    best_runs,
-    compare,
-    costs,
-    holm,
-    newest,
-    read_references,
-    summarise,
-    verdicts,
-)
+from analysis import REFERENCE_COLUMNS, best_runs, compare, costs, holm, newest, read_references, summarise, verdicts
 from conftest import results
-from reporting import (
-    accuracy_markdown,
-    comparison_markdown,
-    cost_markdown,
-    interval_markdown,
-    verdict_markdown,
-)
+from reporting import accuracy_markdown, comparison_markdown, cost_markdown, interval_markdown, verdict_markdown
 from shared import UserError
 
 
