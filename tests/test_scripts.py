@@ -86,7 +86,8 @@ def chain(tmp_path_factory):
 def test_nothing_but_own_lines_is_printed(chain):
     folder, representations, name = chain.data.resolve(), r'.*/audio_representation/tones__', chain.sl.name
     expected = {
-        'index_folder.py': [f'{folder}/index/tones: 27 clips, 3 classes, 3 fold\\(s\\)']
+        'index_folder.py': ['recordings: 27 in 27 clips; 27 not grouped, each a recording of its own .*',
+                            f'{folder}/index/tones: 27 clips, 3 classes, 3 fold\\(s\\)']
         + [fr'  fold {k}: train \d+, val \d+, test \d+' for k in range(3)]
         + ['next: cd src && python preprocess.py spec dataset=tones'],
         'preprocess.py': ["overrides: dataset='tones'", f'{representations}time-freq: 27 of 27 clips',
