@@ -50,7 +50,8 @@ class Pickler(pickle._Pickler):
             super().save(thing, save_persistent_id)
 
 
-REBUILD, FLOATS, LONGS = Global('torch._utils', '_rebuild_tensor_v2'), Global('torch', 'FloatStorage'), Global('torch', 'LongStorage')
+REBUILD = Global('torch._utils', '_rebuild_tensor_v2')
+FLOATS, LONGS = Global('torch', 'FloatStorage'), Global('torch', 'LongStorage')
 
 
 def tensor(key, length, shape, strides, offset=0, kind=FLOATS):
@@ -86,7 +87,8 @@ VALUES = np.arange(24, dtype=np.float32)
 def test_values(tmp_path):
     content = collections.OrderedDict(
         plain=tensor('a', 24, (2, 3, 4), (12, 4, 1)), part=tensor('a', 24, (2, 3), (3, 1), offset=5),
-        transposed=tensor('a', 24, (4, 6), (1, 4)), scalar=tensor('b', 1, (), (), kind=LONGS), empty=tensor('a', 24, (0, 3), (3, 1)))
+        transposed=tensor('a', 24, (4, 6), (1, 4)), scalar=tensor('b', 1, (), (), kind=LONGS),
+        empty=tensor('a', 24, (0, 3), (3, 1)))
     tensors = read_tensors(write_file(tmp_path / 'w.pt', dict(content), a=VALUES, b=np.array([7])))
     assert list(tensors) == list(content) and tensors['scalar'] == 7 and tensors['scalar'].dtype == np.int64
     np.testing.assert_array_equal(tensors['plain'], VALUES.reshape(2, 3, 4))

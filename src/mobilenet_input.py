@@ -1,0 +1,89 @@
+"""From sound to the input of mn04 and mn10: a log-mel spectrogram of the whole clip, 100 frames of 128 bands a second.
+
+Source: Schmid et al., Efficient large-scale audio tagging via transformer-to-CNN knowledge distillation (arXiv 2211.04772), in the
+form that its authors released as EfficientAT.
+"""
+import functools
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy import fft, sparse
+
+from audio import read_audio
+from mel_features import checked, mel_matrix
+
+SAMPLE_RATE = 32000         # Hz
+HOP, WINDOW, FFT = 320, 800, 1024   # samples
+NUM_BANDS = 128
+MEL_MIN_HZ, MEL_MAX_HZ = 0, 15000
+PRE_EMPHASIS = 0.97
+LOG_OFFSET = 1e-5           # ln(mel + this)
+SHIFT, SCALE = 4.5, 5       # (ln + shift) / scale: roughly normalised
+WINDOW_FRAMES, WINDOW_HOP = 1000, 500   # 10 s, as in training, and 5 s: longer clips are cut
+MIN_SAMPLES = SAMPLE_RATE   # shorter clips are repeated up to 1 s
+BLOCK = 128                 # frames per transform: what fits the processor's cache is fastest
+
+RELEASE = 'https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/'
+# files of weights and sizes of the outputs; sha256 of mn10's file: not known
+VARIANTS = {
+    'mn04': {'width': 0.4, 'embedding': 384, 'hidden': 512, 'logits': 527, 'file': 'mn04_as_mAP_432.pt',
+             'address': RELEASE + 'mn04_as_mAP_432.pt', 'size': 4066513,
+             'sha256': '899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c', 'licence': 'MIT'},
+    'mn10': {'width': 1.0, 'embedding': 960, 'hidden': 1280, 'logits': 527, 'file': 'mn10_as_mAP_471.pt',
+             'address': RELEASE + 'mn10_as_mAP_471.pt', 'size': None, 'sha256': None, 'licence': 'MIT'},
+}
+
+
+def file_to_log_mel(path, resampler='soxr_hq'):
+    """Log-mel spectrogram (T, 128) of a sound file of any rate, channels and format: see log_mel, audio.read_audio."""
+    return log_mel(read_audio(path, SAMPLE_RATE, resampler)[0])
+
+
+def log_mel(samples):
+    """Log-mel spectrogram of a clip, (T, 128) float32, T = 1 + (length - 1) // 320.
+
+    Args:
+        samples: (length,) floating-point at 32 kHz, full scale = 1. Clips below 1 s are repeated up to exactly 1 s.
+
+    Frames are 10 ms apart and centred: frame t is around sample 320 t. Both ends are mirrored.
+
+    Raises UserError when there are no samples, or some are not finite, or they are whole numbers.
+    """
+    samples = checked(samples)
+    if len(samples) < MIN_SAMPLES:
+        samples = np.resize(samples, MIN_SAMPLES)
+    # the window is centred in the FFT, where the rest is zero: half of it on each side is all that matters
+    padded = np.pad(samples[1:] - np.float32(PRE_EMPHASIS) * samples[:-1], WINDOW // 2, mode='reflect')
+    frames = sliding_window_view(padded, WINDOW)[::HOP]
+    window, matrix = np.hanning(WINDOW).astype(np.float32), sparse_mel_matrix()
+    result = np.empty((len(frames), NUM_BANDS), np.float32)
+    for begin in range(0, len(frames), BLOCK):
+        block = frames[begin:begin + BLOCK]
+        # one column a frame: then the sparse product adds up whole rows
+        spectrum = fft.rfft(block.T * window[:, None], FFT, axis=0)
+        parts = spectrum.view(np.float32)  # real and imaginary parts side by side: power is the sum of their squares
+        mel = matrix @ np.square(parts, out=parts)
+        result[begin:begin + len(block)] = (mel[:, ::2] + mel[:, 1::2]).T
+    result += np.float32(LOG_OFFSET)
+    np.log(result, out=result)
+    result += np.float32(SHIFT)
+    result /= np.float32(SCALE)
+    return result
+
+
+@functools.cache
+def sparse_mel_matrix():
+    """Weights from FFT powers to bands, (128, 513) float32."""
+    return sparse.csr_array(mel_matrix(FFT, SAMPLE_RATE, NUM_BANDS, MEL_MIN_HZ, MEL_MAX_HZ).T.astype(np.float32))
+
+
+def windows(spectrogram):
+    """Windows of a clip's spectrogram (T, 128) that the network takes one by one, (W, F, 128), views where possible.
+
+    Clips up to 10 s are one window, F = T. Longer ones are cut into windows of 10 s every 5 s, F = 1000; the last one ends with the
+    clip. The embedding of a clip is the mean over its windows.
+    """
+    last = len(spectrogram) - WINDOW_FRAMES
+    if last <= 0:
+        return spectrogram[None]
+    return np.stack([spectrogram[start:start + WINDOW_FRAMES] for start in (*range(0, last, WINDOW_HOP), last)])

@@ -1,0 +1,61 @@
+"""From sound to the input of YAMNet: patches of 96 frames x 64 log-mel bands, 0.96 s each, one every 0.48 s.
+
+Source: YAMNet as its authors released it with AudioSet (TensorFlow Models).
+"""
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from audio import read_audio
+from mel_features import checked, log_mel_spectrogram
+
+SAMPLE_RATE = 16000                 # Hz
+STFT_WINDOW_SECONDS = 0.025
+STFT_HOP_SECONDS = 0.010
+NUM_BANDS = 64
+MEL_MIN_HZ, MEL_MAX_HZ = 125, 7500
+LOG_OFFSET = 0.001                  # ln(mel + this)
+PATCH_FRAMES, PATCH_HOP = 96, 48
+PATCH_SAMPLES, PATCH_HOP_SAMPLES = 15600, 7680  # what 96 frames need, and 48 hops
+SILENT_RMS, SILENT_PART = 1e-4, 0.05            # of full scale; of the clip's loudest patch
+
+NETWORK = {'embedding': 1024, 'logits': 521, 'scores': 521, 'file': 'yamnet.h5',
+           'address': 'https://storage.googleapis.com/audioset/yamnet.h5', 'size': 15296092,
+           'sha256': '13c3308955bbfaef262f175ac9c40e47b134573a93984f009220dd7cc12a1744', 'licence': 'Apache-2.0'}
+
+
+def file_to_patches(path, resampler='soxr_hq'):
+    """Patches (N, 96, 64) of a sound file of any rate, channels and format: see patches, audio.read_audio."""
+    return patches(read_audio(path, SAMPLE_RATE, resampler)[0])
+
+
+def patches(samples):
+    """Log-mel patches of a clip, (N, 96, 64) float32, at least one.
+
+    Args:
+        samples: (length,) floating-point at 16 kHz, full scale = 1.
+
+    Zeros complete the last patch: N = 1 + ceil((length - 15600) / 7680), and 1 for short clips.
+
+    Raises UserError when there are no samples, or some are not finite, or they are whole numbers.
+    """
+    spectrogram = log_mel_spectrogram(padded(samples), SAMPLE_RATE, STFT_WINDOW_SECONDS, STFT_HOP_SECONDS, NUM_BANDS, MEL_MIN_HZ,
+                                      MEL_MAX_HZ, LOG_OFFSET)
+    return np.ascontiguousarray(sliding_window_view(spectrogram, PATCH_FRAMES, axis=0)[::PATCH_HOP].swapaxes(1, 2))
+
+
+def sounding(samples):
+    """Which patches of a clip are not silent, (N,) bool; the others say nothing about the clip and can be left out.
+
+    A patch is silent when the root mean square of its samples is at most 1e-4, or at most 5 % of that of the clip's loudest patch. All
+    patches of a silent clip are silent.
+    """
+    windows = sliding_window_view(padded(samples), PATCH_SAMPLES)[::PATCH_HOP_SAMPLES]
+    level = np.sqrt(np.mean(np.square(windows, dtype=np.float64), axis=1))
+    return level > max(SILENT_RMS, SILENT_PART * level.max())
+
+
+def padded(samples):
+    """Samples (length,) as float32 with zeros up to whole patches. Raises UserError, see patches."""
+    samples = checked(samples)
+    more = max(0, -(-(len(samples) - PATCH_SAMPLES) // PATCH_HOP_SAMPLES))
+    return np.pad(samples, (0, PATCH_SAMPLES + more * PATCH_HOP_SAMPLES - len(samples)))
