@@ -40,19 +40,19 @@ def sparse_mel_matrix(*arguments):
     return sparse.csr_array(mel_matrix(*arguments).T)
 
 
-def stft_magnitude(samples, window_length, hop, fft_length):
+def stft_magnitude(samples, window_length, hop, fft_length, window=None):
     """Magnitude of the Fourier transform of each whole frame, in blocks.
 
     Yields arrays (BLOCK frames or fewer, fft_length // 2 + 1) of the type of `samples` (length,). A frame is window_length
-    samples under a periodic Hann window, zero-padded to fft_length.
+    samples under `window`, a periodic Hann window unless given, zero-padded to fft_length.
     """
     frames = sliding_window_view(samples, window_length)[::hop]
-    window = periodic_hann(window_length).astype(samples.dtype)
+    window = (periodic_hann(window_length) if window is None else window).astype(samples.dtype)
     for begin in range(0, len(frames), BLOCK):
         yield np.abs(fft.rfft(frames[begin:begin + BLOCK] * window, fft_length))
 
 
-def log_mel_spectrogram(samples, sample_rate, window_seconds, hop_seconds, num_bands, low, high, offset):
+def log_mel_spectrogram(samples, sample_rate, window_seconds, hop_seconds, num_bands, low, high, offset, window=None):
     """ln(mel + offset) of each whole frame, (T, num_bands) of the type of `samples`.
 
     Args:
@@ -60,6 +60,7 @@ def log_mel_spectrogram(samples, sample_rate, window_seconds, hop_seconds, num_b
         sample_rate: Hz.
         window_seconds, hop_seconds: rounded to samples; the FFT has the next power of two.
         num_bands, low, high: see mel_matrix.
+        window: see stft_magnitude.
 
     T = 1 + (length - window) // hop, in samples.
     """
@@ -67,7 +68,7 @@ def log_mel_spectrogram(samples, sample_rate, window_seconds, hop_seconds, num_b
     fft_length = 1 << (window_length - 1).bit_length()
     matrix = sparse_mel_matrix(fft_length, sample_rate, num_bands, low, high).astype(samples.dtype, copy=False)
     return np.concatenate([np.log((matrix @ block.T).T + offset)
-                           for block in stft_magnitude(samples, window_length, hop, fft_length)])
+                           for block in stft_magnitude(samples, window_length, hop, fft_length, window)])
 
 
 def checked(samples):

@@ -97,6 +97,9 @@ def outputs(examples, width, seeds):
     def convolution(filters, size=1, **kwargs):
         return FixedNormConv2D(filters, size, seed=seeds(), **kwargs)
 
+    def dense(size, **kwargs):
+        return keras.layers.Dense(size, kernel_initializer=seeds.glorot(), **kwargs)
+
     net = keras.layers.Reshape((-1, NUM_BANDS, 1))(examples)
     net = convolution(channels(16 * width), 3, stride=2, activation=hard_swish, name='features.0')(net)
     for i, (size, expanded, out, excited, swish, stride) in enumerate(BLOCKS, 1):
@@ -114,10 +117,8 @@ def outputs(examples, width, seeds):
             net = keras.layers.Add()([net, kept])
     net = convolution(6 * channels(160 * width), activation=hard_swish, name='features.16')(net)
     embedding = keras.layers.GlobalAveragePooling2D()(net)
-    hidden, logits = (keras.layers.Dense(size, activation, kernel_initializer=seeds.glorot(), name=name) for size, activation, name in
-                      ((channels(1280 * width), hard_swish, 'classifier.2'), (527, None, 'classifier.5')))
-    hidden = hidden(embedding)
-    return {'embedding': embedding, 'hidden': hidden, 'logits': logits(hidden)}
+    hidden = dense(channels(1280 * width), activation=hard_swish, name='classifier.2')(embedding)
+    return {'embedding': embedding, 'hidden': hidden, 'logits': dense(527, name='classifier.5')(hidden)}
 
 
 def build(variant='mn04', path=None, output='embedding', seed=0):

@@ -219,7 +219,7 @@ def test_weights_come_back(tmp_path, file_weights):
         tensors[f'features.0.1.{kind}'][3] for kind in ('weight', 'bias', 'running_mean', 'running_var'))
     y = correlate2d(np.pad(x[0].T, 1), kernel, 'valid')[::2, ::2]
     y = (y - mean) / np.sqrt(variance + 1e-3) * gamma + beta
-    np.testing.assert_allclose(stem(x)[0, ..., 3], (y * np.clip(y + 3, 0, 6) / 6).T, atol=1e-4)
+    np.testing.assert_allclose(stem([x])[0, ..., 3], (y * np.clip(y + 3, 0, 6) / 6).T, atol=1e-4)
 
 
 @pytest.mark.parametrize('change, message', [
