@@ -21,7 +21,7 @@ LOG_OFFSET = 1e-5           # ln(mel + this)
 SHIFT, SCALE = 4.5, 5       # (ln + shift) / scale: roughly normalised
 WINDOW_FRAMES, WINDOW_HOP = 1000, 500   # 10 s, as in training, and 5 s: longer clips are cut
 MIN_SAMPLES = SAMPLE_RATE   # shorter clips are repeated up to 1 s
-BLOCK = 128                 # frames per transform: what fits the processor's cache is fastest
+BLOCK = 100                 # frames per transform: what fits the processor's cache is fastest, powers of two are slow
 
 RELEASE = 'https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/'
 # files of weights and sizes of the outputs; sha256 of mn10's file: not known
@@ -52,23 +52,33 @@ def log_mel(samples):
     samples = checked(samples)
     if len(samples) < MIN_SAMPLES:
         samples = np.resize(samples, MIN_SAMPLES)
-    # the window is centred in the FFT, where the rest is zero: half of it on each side is all that matters
-    padded = np.pad(samples[1:] - np.float32(PRE_EMPHASIS) * samples[:-1], WINDOW // 2, mode='reflect')
-    frames = sliding_window_view(padded, WINDOW)[::HOP]
-    window, matrix = np.hanning(WINDOW).astype(np.float32), sparse_mel_matrix()
-    result = np.empty((len(frames), NUM_BANDS), np.float32)
-    for begin in range(0, len(frames), BLOCK):
-        block = frames[begin:begin + BLOCK]
-        # one column a frame: then the sparse product adds up whole rows
-        spectrum = fft.rfft(block.T * window[:, None], FFT, axis=0)
-        parts = spectrum.view(np.float32)  # real and imaginary parts side by side: power is the sum of their squares
+    frames = sliding_window_view(emphasised(samples), WINDOW)[::HOP].T  # one column a frame: then everything runs along rows
+    window, matrix = np.hanning(WINDOW).astype(np.float32)[:, None], sparse_mel_matrix()
+    windowed = np.zeros((FFT, BLOCK), np.float32)  # zeros at the end, where the authors have half of them at each side: same power
+    bands = np.empty((NUM_BANDS, frames.shape[1]), np.float32)
+    for begin in range(0, frames.shape[1], BLOCK):
+        block = frames[:, begin:begin + BLOCK]
+        count = block.shape[1]
+        np.multiply(block, window, out=windowed[:WINDOW, :count])
+        parts = fft.rfft(windowed[:, :count], axis=0, workers=1).view(np.float32)  # real and imaginary parts side by side
         mel = matrix @ np.square(parts, out=parts)
-        result[begin:begin + len(block)] = (mel[:, ::2] + mel[:, 1::2]).T
-    result += np.float32(LOG_OFFSET)
-    np.log(result, out=result)
-    result += np.float32(SHIFT)
-    result /= np.float32(SCALE)
-    return result
+        np.add(mel[:, ::2], mel[:, 1::2], out=bands[:, begin:begin + count])
+    bands += np.float32(LOG_OFFSET)
+    np.log(bands, out=bands)
+    bands += np.float32(SHIFT)
+    bands /= np.float32(SCALE)
+    return np.ascontiguousarray(bands.T)
+
+
+def emphasised(samples):
+    """Each sample minus 0.97 of the one before, (length - 1 + 800,) float32, with half a window mirrored at both ends."""
+    half = WINDOW // 2
+    padded = np.empty(len(samples) - 1 + WINDOW, np.float32)
+    inner = padded[half:-half]
+    np.multiply(samples[:-1], np.float32(-PRE_EMPHASIS), out=inner)
+    inner += samples[1:]
+    padded[:half], padded[-half:] = inner[half:0:-1], inner[-2:-half - 2:-1]
+    return padded
 
 
 @functools.cache
