@@ -26,7 +26,8 @@ def train(name, features, config, split, again=True, wait=True):
     """
     test, clip = stack(features, split.test)
     num_classes = len(split.classes)
-    with contextlib.closing(Experiment.start(config | split.identity, again, wait)) as experiment:
+    sounds = {'train': split.sounds('train')}
+    with contextlib.closing(Experiment.start(config | split.identity, again, wait, sounds)) as experiment:
         for run, folder in experiment.remaining_runs():
             begin = time.perf_counter()
             ids, labels = split.draw(config, run, folder)

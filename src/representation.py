@@ -25,9 +25,11 @@ import vggish_params
 from configuration import configure
 from features import compute
 from shared import (
+    NO_PLACE,
     PROGRESS,
     UserError,
     atomic,
+    content_digest,
     data_folder,
     index_folder,
     listing,
@@ -35,6 +37,7 @@ from shared import (
     read_index,
     read_json,
     read_rows,
+    signature,
     write_json,
     write_text,
 )
@@ -108,16 +111,55 @@ def parameters(config):
 
 # ---- one file, many files --------------------------------------------------------------------------------------------
 
-def is_up_to_date(audio, target):
-    """Whether `target` is a complete array made from `audio` as it is now.
+MARK = b'\nsound '  # begins the line behind an array that identifies its sound
 
-    An array has the modification time of its sound file, so that a replaced sound file, older or newer, is noticed.
+
+def save_array(target, array, digest, signature=''):
+    """Write an array as .npy, followed by a line that identifies the sound it was made from. NumPy ignores that line.
+
+    Args:
+        digest: shared.content_digest of the sound file.
+        signature: shared.signature of the sound file, by which an unchanged file is recognised without reading it.
     """
+    with atomic(target) as temporary:
+        try:
+            with open(temporary, 'wb') as file:
+                np.save(file, array)
+                file.write(MARK + f'{digest} {signature}\n'.encode())
+        except OSError as problem:  # on a full disk, NumPy reports only how much it wrote
+            raise OSError(problem.errno or errno.ENOSPC, problem.strerror or str(problem), str(target)) from None
+
+
+def sound_of(target):
+    """(digest, signature) of the sound that an array was made from; ('', '') if its file does not tell."""
+    with open(target, 'rb') as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 256))
+        _, mark, line = file.read().rpartition(MARK)
+    digest, _, signature = line.decode(errors='replace').rstrip('\n').partition(' ')
+    return (digest, signature) if mark and line.endswith(b'\n') else ('', '')
+
+
+def is_same_sound(audio, digest, known):
+    """Whether a sound file still has the content with this digest. It is read only if its signature is not the `known` one."""
+    return (bool(known) and signature(audio) == known) or content_digest(audio) == digest
+
+
+def is_up_to_date(audio, target):
+    """Whether `target` is a complete array made from the content that `audio` has now, whatever its times are."""
     try:
-        same_time = abs(target.stat().st_mtime_ns - audio.stat().st_mtime_ns) < 10_000  # ns; some file systems round
-        return same_time and np.load(target, mmap_mode='r', allow_pickle=False).dtype == np.float32
+        digest, known = sound_of(target)
+        if not digest or np.load(target, mmap_mode='r', allow_pickle=False).dtype != np.float32:
+            return False
+        current = signature(audio)
+        if known and current == known:
+            return True
+        if content_digest(audio) != digest:
+            return False
     except (OSError, ValueError, EOFError):  # missing, or not a complete .npy file
         return False
+    if current:
+        save_array(target, np.load(target), digest, current)  # the same sound in another file: do not read it every time
+    return True
 
 
 @functools.cache
@@ -143,26 +185,27 @@ def make_in_worker(audio, target, config, parent):
 def make_one(audio, target, config):
     """Compute and store one representation; returns None, or the reason why the audio file was refused."""
     try:
-        modified = audio.stat().st_mtime_ns if audio.exists() else None  # before reading: the file may be replaced meanwhile
-        array = compute(audio, config)
+        array, digest, known = compute_unchanged(audio, config)
+        save_array(target, array, digest, known)
     except UserError as problem:
         return str(problem)
     except Exception as problem:  # an error of one file must not stop the others
-        if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if isinstance(problem, OSError) and problem.errno in NO_PLACE:
             raise
         return f'{type(problem).__name__}: {problem}'
-    save_array(target, array, modified)
     return None
 
 
-def save_array(target, array, modified):
-    """Write an array with the modification time (ns) of the sound file it was made from; is_up_to_date compares it."""
-    with atomic(target) as temporary:
-        try:
-            np.save(temporary, array)
-        except OSError as problem:  # on a full disk, NumPy reports only how much it wrote
-            raise OSError(problem.errno or errno.ENOSPC, problem.strerror or str(problem), str(target)) from None
-        os.utime(temporary, ns=(modified, modified))
+def compute_unchanged(audio, config):
+    """The representation of a sound file, its digest and its signature, all of the same content of the file."""
+    if not audio.is_file():
+        raise UserError('the file does not exist')
+    for _ in range(3):
+        before, digest = signature(audio), content_digest(audio)
+        array = compute(audio, config)
+        if (before and signature(audio) == before) or content_digest(audio) == digest:
+            return array, digest, before
+    raise UserError('the file changes while it is read: start again when it is complete')
 
 
 def make_all(clips, config, processes):
@@ -235,6 +278,8 @@ def claim_folder(config):
         found = read_json(settings, 'delete the folder and run again')
         differing = [f'{k}={found.get(k)!r} (asked: {v!r})' for k, v in wanted.items() if found.get(k) != v]
         if not differing:
+            if found.get('audio_folder') != str(audio_folder(config)):  # the sounds were moved
+                write_json(settings, {**found, 'audio_folder': str(audio_folder(config))})
             return folder
         if not config['overwrite']:
             raise UserError(f'{folder} holds a representation made with other parameters: {", ".join(differing)}. Set '
@@ -244,7 +289,7 @@ def claim_folder(config):
         for stale in [*folder.glob('*.tsv'), *folder.rglob('*.npy'), settings]:
             stale.unlink()
     write_json(settings, {**wanted, 'identifier': config['identifier'], 'configuration': config['configuration'],
-                          'overrides': config['overrides']})
+                          'overrides': config['overrides'], 'audio_folder': str(audio_folder(config))})
     return folder
 
 
@@ -329,7 +374,7 @@ class Representation:
         rows = read_rows(self.folder / 'index.tsv', 3, self.remedy)
         self.paths = {key: path for key, (path, _) in rows.items()}
         self.audio = {key: audio for key, (_, audio) in rows.items()}
-        self.refused = {}
+        self._sounds, self.refused = {}, {}
         for errors in sorted(self.folder.glob('errors_*.tsv')):
             self.refused.update({key: reason for key, (_, reason) in read_rows(errors, 3, self.remedy).items()})
         if self.settings.get('type') not in kind.types:
@@ -378,12 +423,29 @@ class Representation:
             print(f'skipping {len(missing)} clips of {path} that are missing in the representation: ids {listing(missing)}')
         return {key: label for key, label in labels.items() if key in self.paths}
 
-    def modified(self, key):
-        """When the sound file that a clip's array was made from was last modified, ns since 1970."""
-        try:
-            return (data_folder() / self.paths[key]).stat().st_mtime_ns
-        except FileNotFoundError:
-            raise self._missing(key) from None
+    def digest(self, key):
+        """The digest of the sound that a clip's array was made from (str)."""
+        if key not in self._sounds:
+            path = data_folder() / self.paths[key]
+            try:
+                self._sounds[key] = sound_of(path)
+            except FileNotFoundError:
+                raise self._missing(key) from None
+            if not self._sounds[key][0]:
+                raise UserError(f'{path} (id {key}) does not tell which sound it was made from, it is damaged or was made by an '
+                                f'earlier version: {self.remedy.replace(" first", " again")}')
+        return self._sounds[key][0]
+
+    def check_sounds(self, keys):
+        """Raise UserError if sound files were replaced since their arrays were made. Files that do not exist are not checked."""
+        folder = Path(self.settings.get('audio_folder') or '')
+        if not self.settings.get('audio_folder') or not folder.is_dir():
+            return
+        replaced = [key for key in keys if (folder / self.audio[key]).is_file()
+                    and not is_same_sound(folder / self.audio[key], self.digest(key), self._sounds[key][1])]
+        if replaced:
+            raise UserError(f'{len(replaced)} sound files in {folder} were replaced since {self.folder} was made (ids '
+                            f'{listing(replaced)}): {self.remedy.replace(" first", " again")}')
 
     def _missing(self, key):
         return UserError(f'{data_folder() / self.paths[key]} (id {key}) does not exist: {self.remedy.replace(" first", " again")}')
