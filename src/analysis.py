@@ -45,6 +45,8 @@ def newest(rows):
 
 def left_out(rows):
     """Sentences (list of str) on results that do not count, and on methods that were measured on different states of the data."""
+    if rows.empty:
+        return []
     rows, sentences = labelled(rows), []
     for (dataset, label), group in rows.groupby(['dataset', 'label']):
         earlier = group[group['state'] != group['state'].iloc[-1]].drop_duplicates([*RESULT, 'data'])

@@ -7,6 +7,7 @@ errors_<machine_i>.tsv if files were refused, and index.tsv when all machines ha
 import contextlib
 import errno
 import functools
+import json
 import os
 import signal
 import threading
@@ -114,52 +115,63 @@ def parameters(config):
 MARK = b'\nsound '  # begins the line behind an array that identifies its sound
 
 
-def save_array(target, array, digest, signature=''):
-    """Write an array as .npy, followed by a line that identifies the sound it was made from. NumPy ignores that line.
-
-    Args:
-        digest: shared.content_digest of the sound file.
-        signature: shared.signature of the sound file, by which an unchanged file is recognised without reading it.
-    """
+def save_array(target, array, digest):
+    """Write an array as .npy, followed by a line with the digest of the sound it was made from. NumPy ignores that line."""
     with atomic(target) as temporary:
         try:
             with open(temporary, 'wb') as file:
                 np.save(file, array)
-                file.write(MARK + f'{digest} {signature}\n'.encode())
+                file.write(MARK + f'{digest}\n'.encode())
         except OSError as problem:  # on a full disk, NumPy reports only how much it wrote
             raise OSError(problem.errno or errno.ENOSPC, problem.strerror or str(problem), str(target)) from None
 
 
 def sound_of(target):
-    """(digest, signature) of the sound that an array was made from; ('', '') if its file does not tell."""
+    """shared.content_digest of the sound that an array was made from; '' if its file does not tell."""
     with open(target, 'rb') as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 256))
         _, mark, line = file.read().rpartition(MARK)
-    digest, _, signature = line.decode(errors='replace').rstrip('\n').partition(' ')
-    return (digest, signature) if mark and line.endswith(b'\n') else ('', '')
+    return line[:-1].decode(errors='replace') if mark and line.endswith(b'\n') else ''
 
 
-def is_same_sound(audio, digest, known):
-    """Whether a sound file still has the content with this digest. It is read only if its signature is not the `known` one."""
-    return (bool(known) and signature(audio) == known) or content_digest(audio) == digest
+class Digests:
+    """Digests of the sound files of a data set. A file whose signature is known is not read again.
+
+    They are stored in audio_representation/.digests_<dataset>.json, which can be deleted at any time.
+    """
+
+    def __init__(self, dataset):
+        self._path = data_folder() / 'audio_representation' / f'.digests_{dataset}.json'
+        self._known, self._changed = {}, False
+        with contextlib.suppress(OSError, ValueError):
+            self._known = json.loads(self._path.read_text(encoding='utf-8'))
+
+    def of(self, audio):
+        """shared.content_digest of a sound file. Raises OSError if it cannot be read."""
+        current, key = signature(audio), str(audio)
+        if current and self._known.get(key, [''])[0] == current:
+            return self._known[key][1]
+        digest = content_digest(audio)
+        if current:
+            self._known[key], self._changed = [current, digest], True
+        return digest
+
+    def save(self):
+        """Store what was learned, if it is new."""
+        if self._changed:
+            with locked(self._path.with_name(f'{self._path.name}.lock')):
+                write_text(self._path, json.dumps(self._known))
+            self._changed = False
 
 
-def is_up_to_date(audio, target):
+def is_up_to_date(audio, target, digests):
     """Whether `target` is a complete array made from the content that `audio` has now, whatever its times are."""
     try:
-        digest, known = sound_of(target)
-        if not digest or np.load(target, mmap_mode='r', allow_pickle=False).dtype != np.float32:
-            return False
-        current = signature(audio)
-        if known and current == known:
-            return True
-        if content_digest(audio) != digest:
-            return False
+        digest = sound_of(target)
+        complete = bool(digest) and np.load(target, mmap_mode='r', allow_pickle=False).dtype == np.float32
+        return complete and digests.of(audio) == digest
     except (OSError, ValueError, EOFError):  # missing, or not a complete .npy file
         return False
-    if current:
-        save_array(target, np.load(target), digest, current)  # the same sound in another file: do not read it every time
-    return True
 
 
 @functools.cache
@@ -185,8 +197,7 @@ def make_in_worker(audio, target, config, parent):
 def make_one(audio, target, config):
     """Compute and store one representation; returns None, or the reason why the audio file was refused."""
     try:
-        array, digest, known = compute_unchanged(audio, config)
-        save_array(target, array, digest, known)
+        save_array(target, *compute_unchanged(audio, config))
     except UserError as problem:
         return str(problem)
     except Exception as problem:  # an error of one file must not stop the others
@@ -197,20 +208,22 @@ def make_one(audio, target, config):
 
 
 def compute_unchanged(audio, config):
-    """The representation of a sound file, its digest and its signature, all of the same content of the file."""
+    """The representation of a sound file and the digest of the content that it was made from."""
     if not audio.is_file():
         raise UserError('the file does not exist')
     for _ in range(3):
-        before, digest = signature(audio), content_digest(audio)
+        digest = content_digest(audio)
         array = compute(audio, config)
-        if (before and signature(audio) == before) or content_digest(audio) == digest:
-            return array, digest, before
+        if content_digest(audio) == digest:
+            return array, digest
     raise UserError('the file changes while it is read: start again when it is complete')
 
 
 def make_all(clips, config, processes):
     """Call make_one for every (id, audio, target) in several processes or on a cluster; returns id -> reason of refused files."""
-    pending = [clip for clip in clips if not is_up_to_date(clip[1], clip[2])]
+    digests = Digests(config['dataset'])
+    pending = [clip for clip in clips if not is_up_to_date(clip[1], clip[2], digests)]
+    digests.save()
     if len(pending) < len(clips):
         print(f'{len(clips) - len(pending)} of {len(clips)} clips are there already and up to date')
     on_cluster = bool(config.get('scheduler') and pending)
@@ -366,7 +379,7 @@ class Representation:
 
         Raises UserError when the folder is missing, incomplete, stale or of another kind, with the command that corrects it.
         """
-        self.folder = data_folder() / relative_folder
+        self.folder, self._dataset = data_folder() / relative_folder, dataset
         identifier, _, _ = self.folder.name.rpartition('__')
         own = '' if identifier == dataset else f' identifier={identifier}'
         self.remedy = f'run `python {kind.command(dataset)}{own}` first'
@@ -431,18 +444,20 @@ class Representation:
                 self._sounds[key] = sound_of(path)
             except FileNotFoundError:
                 raise self._missing(key) from None
-            if not self._sounds[key][0]:
-                raise UserError(f'{path} (id {key}) does not tell which sound it was made from, it is damaged or was made by an '
-                                f'earlier version: {self.remedy.replace(" first", " again")}')
-        return self._sounds[key][0]
+            if not self._sounds[key]:
+                raise UserError(f'{path} (id {key}) is damaged or was made by an earlier version (it does not tell its sound): delete it '
+                                f'and {self.remedy.replace(" first", " again")}')
+        return self._sounds[key]
 
     def check_sounds(self, keys):
         """Raise UserError if sound files were replaced since their arrays were made. Files that do not exist are not checked."""
         folder = Path(self.settings.get('audio_folder') or '')
         if not self.settings.get('audio_folder') or not folder.is_dir():
             return
+        digests = Digests(self._dataset)
         replaced = [key for key in keys if (folder / self.audio[key]).is_file()
-                    and not is_same_sound(folder / self.audio[key], self.digest(key), self._sounds[key][1])]
+                    and digests.of(folder / self.audio[key]) != self.digest(key)]
+        digests.save()
         if replaced:
             raise UserError(f'{len(replaced)} sound files in {folder} were replaced since {self.folder} was made (ids '
                             f'{listing(replaced)}): {self.remedy.replace(" first", " again")}')
