@@ -30,7 +30,7 @@ def labelled(rows):
     rows = rows.sort_values('date', kind='stable')
     several = rows.groupby(['dataset', 'method'])['config_hash'].transform('nunique') > 1
     return rows.assign(label=rows['method'].where(~several, rows['method'] + ' [' + rows['config_hash'] + ']'),
-                       state=rows['data'].astype(str).str.partition('.')[0])
+                       state=rows['data'].map(lambda data: str(data).partition('.')[0]))
 
 
 def newest(rows):

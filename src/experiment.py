@@ -94,7 +94,7 @@ SOUNDS = 'sounds.tsv'
 
 
 def write_sounds(folder, sounds):
-    """Write sounds.tsv: part (train or val) and digest of each sound, a line each."""
+    """Write sounds.tsv: part (train, val or test) and digest of each sound, a line each."""
     write_text(folder / SOUNDS, ''.join(f'{part}\t{digest}\n' for part, digests in sounds.items() for digest in digests))
 
 
@@ -102,7 +102,12 @@ def check_unheard(folder, split, remedy):
     """Raise UserError if sounds of the test set belong to the training or validation set of the experiment in `folder`."""
     if not (folder / SOUNDS).is_file():
         raise UserError(f'{folder / SOUNDS} does not exist, so it is not known which sounds the experiment learned from: {remedy}')
-    heard = {line.split('\t')[1] for line in (folder / SOUNDS).read_text(encoding='utf-8').splitlines()}
+    sounds = {part: set() for part in ('train', 'val', 'test')}
+    for line in (folder / SOUNDS).read_text(encoding='utf-8').splitlines():
+        part, digest = line.split('\t')
+        sounds[part].add(digest)
+    # published data sets may hold one sound twice, in both sets: DataSplit.load prints that
+    heard = (sounds['train'] | sounds['val']) - sounds['test']
     known = [key for key, digest in zip(split.test, split.sounds('test')) if digest in heard]
     if known:
         raise UserError(f'{len(known)} of {len(split.test)} test clips are training or validation clips of {folder.name} (ids '
@@ -126,7 +131,7 @@ class Experiment:
         Args:
             again: whether a finished experiment is trained again, in a new folder; False: it is returned.
             wait: what to do with again=False while another process holds the experiment: wait, or raise Busy.
-            sounds: digests of the sounds that the experiment learns from or chooses weights by: part -> list, see write_sounds.
+            sounds: digests of the sounds of its sets: part -> list, see write_sounds.
         """
         with locked(experiments_folder() / '.lock_begin'):  # of two processes, the second finds what the first began
             for folder in list_experiments() if config.get('resume', True) else ():

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 
 from experiment import Experiment, check_unheard
+from fewshot import PARTS
 from results import config_hash
 from scoring import Forms
 from shared import UserError, atomic, data_folder, make_folder
@@ -76,7 +77,7 @@ class Network:
         if self._foreign and split.test:
             check_unheard(self._foreign, split, 'choose other weights, or load_model=None')
         experiment = Experiment.start(self.config | split.identity, again, wait,
-                                      {part: split.sounds(part) for part in ('train', 'val')})
+                                      {part: split.sounds(part) for part in PARTS})
         print(f'experiment: {experiment.folder}')
         self.announce_disk(self.config['num_experiment_runs'] - len(experiment.models()))
         return experiment
