@@ -292,7 +292,7 @@ def claim_folder(config):
         differing = [f'{k}={found.get(k)!r} (asked: {v!r})' for k, v in wanted.items() if found.get(k) != v]
         if not differing:
             if found.get('audio_folder') != str(audio_folder(config)):  # the sounds were moved
-                write_json(settings, {**found, 'audio_folder': str(audio_folder(config))})
+                write_json(settings, {**found})
             return folder
         if not config['overwrite']:
             raise UserError(f'{folder} holds a representation made with other parameters: {", ".join(differing)}. Set '
@@ -302,7 +302,7 @@ def claim_folder(config):
         for stale in [*folder.glob('*.tsv'), *folder.rglob('*.npy'), settings]:
             stale.unlink()
     write_json(settings, {**wanted, 'identifier': config['identifier'], 'configuration': config['configuration'],
-                          'overrides': config['overrides'], 'audio_folder': str(audio_folder(config))})
+                          'overrides': config['overrides']})
     return folder
 
 
@@ -451,8 +451,9 @@ class Representation:
 
     def check_sounds(self, keys):
         """Raise UserError if sound files were replaced since their arrays were made. Files that do not exist are not checked."""
-        folder = Path(self.settings.get('audio_folder') or '')
-        if not self.settings.get('audio_folder') or not folder.is_dir():
+        try:
+            folder = audio_folder({'dataset': self._dataset, 'audio_folder': self.settings.get('overrides', {}).get('audio_folder')})
+        except UserError:  # the sounds are not on this machine
             return
         digests = Digests(self._dataset)
         replaced = [key for key in keys if (folder / self.audio[key]).is_file()

@@ -130,7 +130,7 @@ def test_stored_spectrograms_are_those_of_librosa(chain):
     config = json.loads((chain.data / MEL / 'config.json').read_text())
     assert config == {'type': 'time-freq', 'spectrogram_type': 'mel', 'resample_sr': 44100, 'resampler': 'soxr_hq', 'hop': 1024,
                       'n_fft': 1024, 'n_mels': 128, 'dataset': 'tones', 'convert_id': False, 'identifier': 'tones',
-                      'configuration': 'spec', 'overrides': {'dataset': 'tones'}, 'audio_folder': str(chain.data.parent.resolve() / 'audio')}
+                      'configuration': 'spec', 'overrides': {'dataset': 'tones'}}
     for _, path, audio in index[:3]:  # 1, 3.2 and 0.3 s
         samples, rate = soundfile.read(chain.elsewhere.parent / 'audio' / audio, dtype='float32')
         wanted = librosa.feature.melspectrogram(y=samples, sr=rate, n_fft=1024, hop_length=1024, n_mels=128).T
