@@ -21,15 +21,44 @@ RESULT = ['dataset', 'method', 'config_hash', 'fold', 'n_shot', 'seed', 'run']  
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
-def newest(rows):
-    """The newest row of each result; of rows with the same time, the last one.
+def labelled(rows):
+    """The rows in the order of their times, with the columns `label` and `state`.
 
-    The column `label` is added: the method's name. Where a data set has results of the method with several configurations
-    (other epochs, other input), the configuration hash follows in brackets.
+    label: the method's name; where a data set has results of the method with several configurations (other epochs, other
+    input), the configuration hash follows in brackets. state: hash of the labels of all sounds, see results.data_hash.
     """
-    rows = rows.sort_values('date', kind='stable').drop_duplicates(RESULT, keep='last')
+    rows = rows.sort_values('date', kind='stable')
     several = rows.groupby(['dataset', 'method'])['config_hash'].transform('nunique') > 1
-    return rows.assign(label=rows['method'].where(~several, rows['method'] + ' [' + rows['config_hash'] + ']'))
+    return rows.assign(label=rows['method'].where(~several, rows['method'] + ' [' + rows['config_hash'] + ']'),
+                       state=rows['data'].map(lambda data: str(data).partition('.')[0]))
+
+
+def newest(rows):
+    """The newest row of each result; of rows with the same time, the last one. With the columns of `labelled`.
+
+    Results of a method on an earlier state of the data do not count: a mean holds one state. `left_out` names them.
+    """
+    rows = labelled(rows)
+    rows = rows[rows['state'] == rows.groupby(['dataset', 'label'])['state'].transform('last')]
+    return rows.drop_duplicates(RESULT, keep='last')
+
+
+def left_out(rows):
+    """Sentences (list of str) on results that do not count, and on methods that were measured on different states of the data."""
+    if rows.empty:
+        return []
+    rows, sentences = labelled(rows), []
+    for (dataset, label), group in rows.groupby(['dataset', 'label']):
+        earlier = group[group['state'] != group['state'].iloc[-1]].drop_duplicates([*RESULT, 'data'])
+        if len(earlier):
+            sentences.append(f'{dataset}, {label}: {len(earlier)} result{"s" * (len(earlier) > 1)} on an earlier state of the data '
+                             f'(other sounds or labels) {"are" if len(earlier) > 1 else "is"} left out.')
+    for dataset, group in newest(rows).groupby('dataset'):
+        methods = {state: ', '.join(sorted(set(part['label']))) for state, part in group.groupby('state')}
+        if len(methods) > 1:
+            sentences.append(f'{dataset}: the methods were measured on different states of the data (other sounds, labels or refused '
+                             f'files): ' + '; '.join(f'{names} [{state}]' for state, names in methods.items()) + '.')
+    return sentences
 
 
 def position(n_shot):
@@ -82,7 +111,7 @@ def compare(rows):
     columns = ['dataset', 'n_shot', 'method', 'other', 'pairs', 'folds', 'difference', 'low', 'high', 'p', 'p_holm']
     found = []
     rows = newest(rows)
-    rows = rows.assign(draw=rows['data'].str.partition('-')[0])  # the validation set does not affect the draw
+    rows = rows.assign(draw=rows['data'].str.split('.').str[:2].str.join('.'))  # the validation set does not affect the draw
     for (dataset, n_shot), group in rows.groupby(['dataset', 'n_shot']):
         table = group.pivot(index=['fold', 'seed', 'run', 'draw'], columns='label', values='accuracy')
         pairs = []

@@ -24,10 +24,17 @@ def quiet():
 
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # errors are still shown
+os.environ['KERAS_BACKEND'] = 'tensorflow'  # whatever keras.json or the environment says for other projects
 with quiet():  # no setting turns off the lines about instructions and drivers
     import keras
     import tensorflow as tf
     tf.config.list_physical_devices()
+
+# Settings that Keras may have read from a keras.json of other projects: with another one, the networks are not those of the study
+keras.config.set_image_data_format('channels_last')
+keras.config.set_floatx('float32')
+keras.config.set_epsilon(1e-7)
+keras.config.set_dtype_policy('float32')
 
 __all__ = ['keras', 'tf', 'set_up_device']
 

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 import pretrained
 from patches import patch_batches, prefetch
-from representation import is_up_to_date, parameters, save_array
+from representation import parameters, save_array
 from shared import PROGRESS, UserError, data_folder, locked, write_json
 
 
@@ -19,35 +19,39 @@ def embeddings_of(keys, representation, config):
         representation: representation.Representation with the network's examples.
         config: from pretrained.complete, with a checkpoint; test_batch_size examples are embedded at once.
     """
-    # the folder's name depends on all that the embeddings depend on, because arrays only carry the time of their sound file
     about = {'weights_sha256': config['weights_sha256'], **parameters(representation.settings)}
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     folder = representation.folder.with_name(f'{representation.folder.name}__{config["network"]}_{digest}')
-    sources = {key: data_folder() / representation.paths[key] for key in keys}
-    # named by the sound file: the same id may mean another sound after the index was made again
-    targets = {key: folder / f'{representation.audio[key]}.npy' for key in keys}
+    targets = {key: folder / f'{representation.digest(key)}.npy' for key in keys}  # named by the content of the sound
     with locked(folder.with_name(f'.lock_{folder.name}')):
-        pending = [key for key in keys if not is_up_to_date(sources[key], targets[key])]
+        pending = [key for key in keys if not is_complete(targets[key])]
         if pending:
             write_json(folder / 'config.json', about)
-            embed_and_store(pending, representation, config, sources, targets)
+            embed_and_store(pending, representation, config, targets)
     return {key: np.load(targets[key]) for key in keys}
 
 
-def embed_and_store(keys, representation, config, sources, targets):
+def is_complete(path):
+    """Whether a file is a complete float32 array."""
+    try:
+        return np.load(path, mmap_mode='r', allow_pickle=False).dtype == np.float32
+    except (OSError, ValueError, EOFError):
+        return False
+
+
+def embed_and_store(keys, representation, config, targets):
     """Compute and store the embeddings of clips."""
     import models_transfer  # imported here, because TensorFlow takes seconds to start and is rarely needed
     from backend import set_up_device
     from scoring import make_scorer
     set_up_device()
     embed = make_scorer(models_transfer.build(config))
-    modified = {key: sources[key].stat().st_mtime_ns for key in keys if sources[key].exists()}  # before reading
     for key, rows in tqdm(embed_clips(embed, keys, representation, config), desc='embeddings', total=len(keys), unit='clip',
                           **PROGRESS):
         if not np.isfinite(rows).all():
-            raise UserError(f'the embeddings of id {key} are not finite: {sources[key]} or the checkpoint is damaged. Delete that '
+            raise UserError(f'the embeddings of id {key} are not finite: {data_folder() / representation.paths[key]} or the checkpoint is damaged. Delete that '
                             f'file and {representation.remedy.replace(" first", " again")}')
-        save_array(targets[key], rows, modified[key])
+        save_array(targets[key], rows, representation.digest(key))
 
 
 def embed_clips(embed, keys, representation, config):

@@ -5,7 +5,7 @@ from scipy import stats
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 import figures
-from shared import UserError, atomic, listing, write_table, write_text
+from shared import UserError, listing, write_table, write_text
 
 
 class MeanPerClip:
@@ -99,8 +99,7 @@ def write_decisions(folder, keys, audio, truth, scores, classes):
     low, high = accuracy_interval(correct, clips)
     write_text(folder / 'test.result', f'Accuracy: {correct / clips}\nCorrect: {correct} of {clips} clips\n'
                                        f'95 % interval: {low:.4f} to {high:.4f}\n')
-    with atomic(folder / 'confusion_matrix.png') as temporary:
-        figures.confusion(matrix, classes, f'accuracy {correct / clips:.3f}, {clips} clips', temporary)
+    figures.draw(folder / 'confusion_matrix.png', figures.confusion, matrix, classes, f'accuracy {correct / clips:.3f}, {clips} clips')
     return correct / clips
 
 

@@ -88,6 +88,32 @@ def find_experiment(name, method, train_command, arguments=(), keys=()):
     return folder, {**config, **overrides, 'overrides': {**config['overrides'], **overrides}}
 
 
+# ---- the sounds of an experiment -------------------------------------------------------------------------------------
+
+SOUNDS = 'sounds.tsv'
+
+
+def write_sounds(folder, sounds):
+    """Write sounds.tsv: part (train, val or test) and digest of each sound, a line each."""
+    write_text(folder / SOUNDS, ''.join(f'{part}\t{digest}\n' for part, digests in sounds.items() for digest in digests))
+
+
+def check_unheard(folder, split, remedy):
+    """Raise UserError if sounds of the test set belong to the training or validation set of the experiment in `folder`."""
+    if not (folder / SOUNDS).is_file():
+        raise UserError(f'{folder / SOUNDS} does not exist, so it is not known which sounds the experiment learned from: {remedy}')
+    sounds = {part: set() for part in ('train', 'val', 'test')}
+    for line in (folder / SOUNDS).read_text(encoding='utf-8').splitlines():
+        part, digest = line.split('\t')
+        sounds[part].add(digest)
+    # published data sets may hold one sound twice, in both sets: DataSplit.load prints that
+    heard = (sounds['train'] | sounds['val']) - sounds['test']
+    known = [key for key, digest in zip(split.test, split.sounds('test')) if digest in heard]
+    if known:
+        raise UserError(f'{len(known)} of {len(split.test)} test clips are training or validation clips of {folder.name} (ids '
+                        f'{listing(known)}): the split was made again since, their scores would be too good; {remedy}')
+
+
 # ---- one experiment --------------------------------------------------------------------------------------------------
 
 class Experiment:
@@ -97,7 +123,7 @@ class Experiment:
         self.folder, self.id, self.config, self._lock = folder, folder.name, config, lock
 
     @classmethod
-    def start(cls, config, again=True, wait=True):
+    def start(cls, config, again=True, wait=True, sounds=None):
         """Continue the newest experiment of the same configuration that has fewer runs than wanted, or begin a new one.
 
         Model folders of unfinished runs are deleted: these runs begin again from their seeds.
@@ -105,6 +131,7 @@ class Experiment:
         Args:
             again: whether a finished experiment is trained again, in a new folder; False: it is returned.
             wait: what to do with again=False while another process holds the experiment: wait, or raise Busy.
+            sounds: digests of the sounds of its sets: part -> list, see write_sounds.
         """
         with locked(experiments_folder() / '.lock_begin'):  # of two processes, the second finds what the first began
             for folder in list_experiments() if config.get('resume', True) else ():
@@ -114,7 +141,7 @@ class Experiment:
                     if lock or not again:
                         break
             else:
-                return cls._create(config)
+                return cls._create(config, sounds or {})
         if not lock and not wait:
             raise Busy(folder.name)
         experiment = cls(folder, config, lock or _lock(folder, wait=True))
@@ -122,13 +149,14 @@ class Experiment:
         return experiment
 
     @classmethod
-    def _create(cls, config):
+    def _create(cls, config, sounds):
         """A new folder. It gets its name when config.json is in it: what a kill leaves has another name and is removed here."""
         for leftover in experiments_folder().glob('.tmp-fold_*'):
             shutil.rmtree(leftover, ignore_errors=True)
         folder = stamped(experiments_folder(), f'fold_{config["fold"]}_')
         temporary = folder.with_name(f'.tmp-{folder.name}')
         write_json(temporary / 'config.json', {'experiment': folder.name, **config})
+        write_sounds(temporary, sounds)
         lock = _lock(temporary)
         os.rename(temporary, folder)
         return cls(folder, config, lock)

@@ -9,7 +9,7 @@ import numpy as np
 from configuration import ALL, select
 from patches import mean_and_std
 from representation import SPECTROGRAMS, Representation, parameters
-from shared import UserError, data_folder, read_classes, read_ground_truth, write_text
+from shared import UserError, data_folder, ground_truth_path, read_classes, read_ground_truth, write_text
 
 PARTS = ('train', 'val', 'test')
 
@@ -22,9 +22,10 @@ class DataSplit:
     train: dict | None
     val: dict | None
     test: dict | None
+    others: dict  # of the fold's sets that were not loaded
 
     @classmethod
-    def load(cls, config, kind=SPECTROGRAMS, parts=PARTS, expected=None):
+    def load(cls, config, kind=SPECTROGRAMS, parts=PARTS, expected=None, optional=()):
         """Read and check the sets that the configuration names.
 
         Args:
@@ -32,13 +33,17 @@ class DataSplit:
             kind: representation.Kind that the method reads.
             parts: which sets are needed.
             expected: parameters of the representation that a trained model belongs to; None while training.
+            optional: sets among `parts` whose ground truth may be missing.
 
-        Raises UserError: missing or damaged files, clips without representation, clips in two sets, too few clips.
+        Raises UserError: missing or damaged files, clips without representation, clips or sounds in two sets, sounds replaced
+        since the representation was made, too few clips.
         """
         representation = Representation(config['audio_representation_folder'], config['dataset'], kind, expected)
         sets = {}
         for part in PARTS:
             path = config.get(f'gt_{part}') if part in parts else None
+            if part in optional and path and not (data_folder() / path).exists():
+                path = None
             labels = read_ground_truth(data_folder() / path, config['num_classes_dataset']) if path else None
             sets[part] = labels and representation.select(labels, path, config['skip_missing'])
             if sets[part] == {}:
@@ -48,24 +53,35 @@ class DataSplit:
             if both:
                 raise UserError(f'id {both[0]} and {len(both) - 1} more are in both {config["gt_" + a]} and '
                                 f'{config["gt_" + b]}: make the index again with the script in aux/')
-        split = cls(representation, read_classes(config['dataset']), **sets)
+        split = cls(representation, read_classes(config['dataset']), **sets, others=_other_labels(config, sets, representation))
+        representation.check_sounds([key for labels in sets.values() for key in labels or ()])
+        if copies := set(split.sounds('train')) & set(split.sounds('test')):
+            print(f'note: {len(copies)} sounds are in the training and in the test set of {config["dataset"]} fold {config["fold"]}, '
+                  f'as files with identical content')
         if split.train:
             check_draw(split.train, split.classes, config['n_shot'])
         return split
 
+    def sounds(self, part):
+        """The digests of the sounds of a set, in its order (list of str); [] for a set that was not loaded."""
+        return [self.representation.digest(key) for key in getattr(self, part) or ()]
+
     @functools.cached_property
     def data(self):
-        """What the sets hold: dictionary part -> hash of the ids, labels, sound files and their times."""
-        sets = {'train': self.train, 'val': self.val, 'test': self.test}
-        return {part: hashlib.sha256(''.join(f'{key}\t{self.classes[label]}\t{self.representation.audio[key]}\t'
-                                             f'{self.representation.modified(key)}\n'
-                                             for key, label in labels.items()).encode()).hexdigest()[:12]
-                for part, labels in sets.items() if labels is not None}
+        """Hashes of what the sets hold, of the sounds and their labels, whatever their names: dictionary part -> hash.
+
+        The part 'all' stands for the labels of all sounds of the fold, in no order: equal for all folds of one state of the data.
+        """
+        lines = {part: [f'{self.classes[label]}\t{self.representation.digest(key)}\n' for key, label in labels.items()]
+                 for part in (*PARTS, 'others') if (labels := getattr(self, part)) is not None}
+        lines['all'] = sorted({line for part in lines.values() for line in part})
+        del lines['others']
+        return {part: hashlib.sha256(''.join(content).encode()).hexdigest()[:12] for part, content in lines.items()}
 
     @property
     def identity(self):
-        """What an experiment's configuration keeps of its data besides names: parameters of the representation, and `data`."""
-        return {'representation': parameters(self.representation.settings), 'data': self.data}
+        """What an experiment's configuration keeps of its data: parameters of the representation, class names, and `data`."""
+        return {'representation': parameters(self.representation.settings), 'classes': self.classes, 'data': self.data}
 
     def draw(self, config, run, folder):
         """The training clips of a run, as ids and labels (lists); train_ids.tsv in `folder` lists them with their classes."""
@@ -79,6 +95,17 @@ class DataSplit:
         if config['normalize'] is None:
             return None, None
         return mean_and_std(self.representation, ids if config['normalize'] == 'chosen' else self.train, config)
+
+
+def _other_labels(config, sets, representation):
+    """Labels (id -> label) of the fold's usual sets that were not loaded, as far as there are arrays."""
+    labels = {}
+    for part in PARTS:
+        path = data_folder() / ground_truth_path(config['dataset'], config['fold'], part)
+        if sets[part] is None and path.exists():
+            found = read_ground_truth(path, config['num_classes_dataset'])
+            labels.update((key, label) for key, label in found.items() if key in representation.paths)
+    return labels
 
 
 def split_key(config):

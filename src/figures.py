@@ -1,15 +1,17 @@
 """Figures, from arrays to an image file: confusion matrices, embeddings, accuracy over the number of clips per class."""
+import os
 import warnings
 
-import matplotlib
-
-matplotlib.use('Agg')  # files only: machines with GPUs rarely have a screen
+os.environ['MPLBACKEND'] = 'Agg'  # files only; a notebook's back end may not exist here
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
+from shared import NO_PLACE, atomic
+
+plt.rcdefaults()  # a matplotlibrc of other projects does not count
 plt.rcParams['text.parse_math'] = False  # class and file names may hold dollar signs
 
 # Okabe and Ito's colours, distinct for colour-blind readers; black and the pale yellow come last
@@ -29,6 +31,20 @@ def save(figure, path, dpi):
         undated = {'CreationDate': None} if str(path).endswith('.pdf') else None  # the same figure gives the same bytes
         figure.savefig(path, dpi=dpi, metadata=undated)
     plt.close(figure)
+
+
+def draw(path, function, *arguments):
+    """Draw a figure of results that are already stored: a failure is a warning, unless nothing more can be written.
+
+    Calls function(*arguments, temporary path), and moves that file to `path`.
+    """
+    try:
+        with atomic(path) as temporary:
+            function(*arguments, temporary)
+    except Exception as problem:
+        if isinstance(problem, OSError) and problem.errno in NO_PLACE:
+            raise
+        print(f'warning: {path} was not drawn ({type(problem).__name__}: {problem}); the results are stored')
 
 
 def confusion(matrix, classes, title, path):

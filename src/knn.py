@@ -8,6 +8,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from evaluation import MeanPerClip
 from experiment import Experiment
+from fewshot import PARTS
 from shared import write_json
 
 
@@ -26,7 +27,8 @@ def train(name, features, config, split, again=True, wait=True):
     """
     test, clip = stack(features, split.test)
     num_classes = len(split.classes)
-    with contextlib.closing(Experiment.start(config | split.identity, again, wait)) as experiment:
+    sounds = {part: split.sounds(part) for part in PARTS}
+    with contextlib.closing(Experiment.start(config | split.identity, again, wait, sounds)) as experiment:
         for run, folder in experiment.remaining_runs():
             begin = time.perf_counter()
             ids, labels = split.draw(config, run, folder)

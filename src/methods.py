@@ -11,7 +11,7 @@ import knn
 import pretrained
 import representation
 from configuration import KEYS, configuration_from_command_line, configure, parse_arguments
-from experiment import find_experiment
+from experiment import check_unheard, find_experiment
 from fewshot import PARTS, DataSplit
 from shared import UserError
 
@@ -112,9 +112,9 @@ class Method:
             return pretrained.complete(config)
         return config if self.kind.entry else representation.complete(config, type=self.kind.types[0])
 
-    def load_split(self, config, parts=None, expected=None):
+    def load_split(self, config, parts=None, expected=None, optional=()):
         """The DataSplit of a configuration, see fewshot.DataSplit.load."""
-        return DataSplit.load(config, self.kind, parts or self.parts, expected)
+        return DataSplit.load(config, self.kind, parts or self.parts, expected, optional)
 
 
 METHODS = {method.group: method for method in (
@@ -144,7 +144,8 @@ def train_from_command_line(doc, group, before=None, evaluate_with=None, **optio
     config = method.complete(configuration_from_command_line(doc, group, method.entry))
     if before:
         before(config)
-    split = method.load_split(config)
+    # a script that only trains does not need the test set, but learns from it which sounds must not be in it
+    split = method.load_split(config, optional=('test',) if evaluate_with and evaluate_with(config) else ())
     if method.network:
         import backend  # imported after the checks, because TensorFlow takes seconds to start
         backend.set_up_device()
@@ -167,6 +168,10 @@ def evaluate_from_command_line(doc, group):
         raise UserError(f'{folder.name} was trained with save_weights=False: it was evaluated then, and its weights were not saved. '
                         f'Its results are in {folder}; train with save_weights=True to evaluate later')
     split = method.load_split(config, ('test',), expected=config['representation'])
+    if split.classes != config['classes']:
+        raise UserError(f'{folder.name} was trained on the classes {", ".join(config["classes"])}, {config["dataset"]} has '
+                        f'{", ".join(split.classes)} now: train again, or restore the index')
+    check_unheard(folder, split, 'train again, or restore the index')
     import backend  # imported after the checks, because TensorFlow takes seconds to start
     backend.set_up_device()
     method.evaluate(folder, config, split)

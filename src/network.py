@@ -6,7 +6,8 @@ import shutil
 import h5py
 import numpy as np
 
-from experiment import Experiment
+from experiment import Experiment, check_unheard
+from fewshot import PARTS
 from results import config_hash
 from scoring import Forms
 from shared import UserError, atomic, data_folder, make_folder
@@ -46,7 +47,9 @@ class Network:
         """
         self.config, self._build = config, functools.partial(models.build, config, bands)
         self.model, self.save_weights = self._build(), config.get('save_weights', True)
-        self._load_weights = find_weights(config.get('load_model'))
+        path = find_weights(config.get('load_model'))
+        self._load_weights = path and functools.partial(load_weights, path=path)
+        self._foreign = path and path.parent.parent  # folder of the experiment that the weights come from
         if self._load_weights:
             self._load_weights(self.model)
         number = f' {config["model_number"]}' if 'model_number' in config else ''
@@ -71,7 +74,10 @@ class Network:
 
         Returns experiment.Experiment, whose config includes split.identity.
         """
-        experiment = Experiment.start(self.config | split.identity, again, wait)
+        if self._foreign and split.test:
+            check_unheard(self._foreign, split, 'choose other weights, or load_model=None')
+        experiment = Experiment.start(self.config | split.identity, again, wait,
+                                      {part: split.sounds(part) for part in PARTS})
         print(f'experiment: {experiment.folder}')
         self.announce_disk(self.config['num_experiment_runs'] - len(experiment.models()))
         return experiment
@@ -114,7 +120,7 @@ def count_parameters(model):
 
 
 def find_weights(load_model):
-    """A function that loads the weights of a model folder into a model; None if `load_model` is None.
+    """The weights file (Path) in the model folder `load_model`; None if that is None.
 
     A relative path is searched for under DATA_FOLDER and its experiments/.
     """
@@ -125,7 +131,7 @@ def find_weights(load_model):
     if not found:
         raise UserError(f'load_model={load_model!r}: no {WEIGHTS} in {places[0]}; give the folder of a finished model, e.g. '
                         f'experiments/fold_0_1541174334/model_fold0_1541174335')
-    return functools.partial(load_weights, path=found[0])
+    return found[0]
 
 
 def save_weights(model, path):

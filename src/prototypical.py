@@ -170,9 +170,8 @@ def draw_embeddings(folder, embeddings, clip, scores, prototypes, config, split)
     """Draw embeddings.png: the embeddings of the test patches and the prototypes."""
     truth = np.array(list(split.test.values()))
     accuracy = np.mean(scores.argmax(axis=1) == truth)
-    with atomic(folder / 'embeddings.png') as temporary:
-        figures.embeddings(embeddings.numpy(), truth[clip], prototypes.numpy(), split.classes, config,
-                           f'{len(clip)} test patches and the prototypes, accuracy {accuracy:.3f}', temporary)
+    figures.draw(folder / 'embeddings.png', figures.embeddings, embeddings.numpy(), truth[clip], prototypes.numpy(), split.classes,
+                 config, f'{len(clip)} test patches and the prototypes, accuracy {accuracy:.3f}')
 
 
 def save_latents(folder, part, embeddings, ids, labels, clip, classes):

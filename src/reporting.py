@@ -64,7 +64,7 @@ def write(rows, name, missing=(), quiet=False):
             matrices, lines = draw_confusions(rows[rows['dataset'] == dataset], folder)
             drawn += paths + matrices
             picture = paths[0].name if paths else None
-            text += [f'## {dataset}', *overview(rows, dataset, verdicts, picture, missing), *configurations(rows, dataset),
+            text += [f'## {dataset}', *analysis.left_out(rows[rows['dataset'] == dataset]), *overview(rows, dataset, verdicts, picture, missing), *configurations(rows, dataset),
                      *headed('95 % intervals', interval_markdown(own)),
                      *headed('The best method against the others', comparison_markdown(own, of_pairs)),
                      *headed('Confusion matrices of the best runs', '\n'.join(lines)),
@@ -73,6 +73,8 @@ def write(rows, name, missing=(), quiet=False):
         for pattern in ('accuracy_*', 'confusion_*', '.tmp-*'):  # of an earlier report
             for path in set(folder.glob(pattern)) - set(drawn):
                 path.unlink()
+    for sentence in analysis.left_out(rows) if not quiet else ():
+        print(f'note: {sentence}')
     for dataset in datasets if not quiet else ():
         print(f'\n{dataset}\n' * (len(datasets) > 1) + f'\n{accuracy_table(rows, dataset, missing)}'.rstrip('\n'))
     if not quiet:

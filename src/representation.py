@@ -7,6 +7,7 @@ errors_<machine_i>.tsv if files were refused, and index.tsv when all machines ha
 import contextlib
 import errno
 import functools
+import json
 import os
 import signal
 import threading
@@ -25,9 +26,11 @@ import vggish_params
 from configuration import configure
 from features import compute
 from shared import (
+    NO_PLACE,
     PROGRESS,
     UserError,
     atomic,
+    content_digest,
     data_folder,
     index_folder,
     listing,
@@ -35,6 +38,7 @@ from shared import (
     read_index,
     read_json,
     read_rows,
+    signature,
     write_json,
     write_text,
 )
@@ -108,14 +112,64 @@ def parameters(config):
 
 # ---- one file, many files --------------------------------------------------------------------------------------------
 
-def is_up_to_date(audio, target):
-    """Whether `target` is a complete array made from `audio` as it is now.
+MARK = b'\nsound '  # begins the line behind an array that identifies its sound
 
-    An array has the modification time of its sound file, so that a replaced sound file, older or newer, is noticed.
+
+def save_array(target, array, digest):
+    """Write an array as .npy, followed by a line with the digest of the sound it was made from. NumPy ignores that line."""
+    with atomic(target) as temporary:
+        try:
+            with open(temporary, 'wb') as file:
+                np.save(file, array)
+                file.write(MARK + f'{digest}\n'.encode())
+        except OSError as problem:  # on a full disk, NumPy reports only how much it wrote
+            raise OSError(problem.errno or errno.ENOSPC, problem.strerror or str(problem), str(target)) from None
+
+
+def sound_of(target):
+    """shared.content_digest of the sound that an array was made from; '' if its file does not tell."""
+    with open(target, 'rb') as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 256))
+        _, mark, line = file.read().rpartition(MARK)
+    return line[:-1].decode(errors='replace') if mark and line.endswith(b'\n') else ''
+
+
+class Digests:
+    """Digests of the sound files of a data set. A file whose signature is known is not read again.
+
+    They are stored in audio_representation/.digests_<dataset>.json, which can be deleted at any time.
     """
+
+    def __init__(self, dataset):
+        self._path = data_folder() / 'audio_representation' / f'.digests_{dataset}.json'
+        self._known, self._changed = {}, False
+        with contextlib.suppress(OSError, ValueError):
+            self._known = json.loads(self._path.read_text(encoding='utf-8'))
+
+    def of(self, audio):
+        """shared.content_digest of a sound file. Raises OSError if it cannot be read."""
+        current, key = signature(audio), str(audio)
+        if current and self._known.get(key, [''])[0] == current:
+            return self._known[key][1]
+        digest = content_digest(audio)
+        if current:
+            self._known[key], self._changed = [current, digest], True
+        return digest
+
+    def save(self):
+        """Store what was learned, if it is new."""
+        if self._changed:
+            with locked(self._path.with_name(f'{self._path.name}.lock')):
+                write_text(self._path, json.dumps(self._known))
+            self._changed = False
+
+
+def is_up_to_date(audio, target, digests):
+    """Whether `target` is a complete array made from the content that `audio` has now, whatever its times are."""
     try:
-        same_time = abs(target.stat().st_mtime_ns - audio.stat().st_mtime_ns) < 10_000  # ns; some file systems round
-        return same_time and np.load(target, mmap_mode='r', allow_pickle=False).dtype == np.float32
+        digest = sound_of(target)
+        complete = bool(digest) and np.load(target, mmap_mode='r', allow_pickle=False).dtype == np.float32
+        return complete and digests.of(audio) == digest
     except (OSError, ValueError, EOFError):  # missing, or not a complete .npy file
         return False
 
@@ -143,31 +197,33 @@ def make_in_worker(audio, target, config, parent):
 def make_one(audio, target, config):
     """Compute and store one representation; returns None, or the reason why the audio file was refused."""
     try:
-        modified = audio.stat().st_mtime_ns if audio.exists() else None  # before reading: the file may be replaced meanwhile
-        array = compute(audio, config)
+        save_array(target, *compute_unchanged(audio, config))
     except UserError as problem:
         return str(problem)
     except Exception as problem:  # an error of one file must not stop the others
-        if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if isinstance(problem, OSError) and problem.errno in NO_PLACE:
             raise
         return f'{type(problem).__name__}: {problem}'
-    save_array(target, array, modified)
     return None
 
 
-def save_array(target, array, modified):
-    """Write an array with the modification time (ns) of the sound file it was made from; is_up_to_date compares it."""
-    with atomic(target) as temporary:
-        try:
-            np.save(temporary, array)
-        except OSError as problem:  # on a full disk, NumPy reports only how much it wrote
-            raise OSError(problem.errno or errno.ENOSPC, problem.strerror or str(problem), str(target)) from None
-        os.utime(temporary, ns=(modified, modified))
+def compute_unchanged(audio, config):
+    """The representation of a sound file and the digest of the content that it was made from."""
+    if not audio.is_file():
+        raise UserError('the file does not exist')
+    for _ in range(3):
+        digest = content_digest(audio)
+        array = compute(audio, config)
+        if content_digest(audio) == digest:
+            return array, digest
+    raise UserError('the file changes while it is read: start again when it is complete')
 
 
 def make_all(clips, config, processes):
     """Call make_one for every (id, audio, target) in several processes or on a cluster; returns id -> reason of refused files."""
-    pending = [clip for clip in clips if not is_up_to_date(clip[1], clip[2])]
+    digests = Digests(config['dataset'])
+    pending = [clip for clip in clips if not is_up_to_date(clip[1], clip[2], digests)]
+    digests.save()
     if len(pending) < len(clips):
         print(f'{len(clips) - len(pending)} of {len(clips)} clips are there already and up to date')
     on_cluster = bool(config.get('scheduler') and pending)
@@ -235,6 +291,8 @@ def claim_folder(config):
         found = read_json(settings, 'delete the folder and run again')
         differing = [f'{k}={found.get(k)!r} (asked: {v!r})' for k, v in wanted.items() if found.get(k) != v]
         if not differing:
+            if found.get('audio_folder') != str(audio_folder(config)):  # the sounds were moved
+                write_json(settings, {**found})
             return folder
         if not config['overwrite']:
             raise UserError(f'{folder} holds a representation made with other parameters: {", ".join(differing)}. Set '
@@ -321,7 +379,7 @@ class Representation:
 
         Raises UserError when the folder is missing, incomplete, stale or of another kind, with the command that corrects it.
         """
-        self.folder = data_folder() / relative_folder
+        self.folder, self._dataset = data_folder() / relative_folder, dataset
         identifier, _, _ = self.folder.name.rpartition('__')
         own = '' if identifier == dataset else f' identifier={identifier}'
         self.remedy = f'run `python {kind.command(dataset)}{own}` first'
@@ -329,7 +387,7 @@ class Representation:
         rows = read_rows(self.folder / 'index.tsv', 3, self.remedy)
         self.paths = {key: path for key, (path, _) in rows.items()}
         self.audio = {key: audio for key, (_, audio) in rows.items()}
-        self.refused = {}
+        self._sounds, self.refused = {}, {}
         for errors in sorted(self.folder.glob('errors_*.tsv')):
             self.refused.update({key: reason for key, (_, reason) in read_rows(errors, 3, self.remedy).items()})
         if self.settings.get('type') not in kind.types:
@@ -378,12 +436,32 @@ class Representation:
             print(f'skipping {len(missing)} clips of {path} that are missing in the representation: ids {listing(missing)}')
         return {key: label for key, label in labels.items() if key in self.paths}
 
-    def modified(self, key):
-        """When the sound file that a clip's array was made from was last modified, ns since 1970."""
+    def digest(self, key):
+        """The digest of the sound that a clip's array was made from (str)."""
+        if key not in self._sounds:
+            path = data_folder() / self.paths[key]
+            try:
+                self._sounds[key] = sound_of(path)
+            except FileNotFoundError:
+                raise self._missing(key) from None
+            if not self._sounds[key]:
+                raise UserError(f'{path} (id {key}) is damaged or was made by an earlier version (it does not tell its sound): delete it '
+                                f'and {self.remedy.replace(" first", " again")}')
+        return self._sounds[key]
+
+    def check_sounds(self, keys):
+        """Raise UserError if sound files were replaced since their arrays were made. Files that do not exist are not checked."""
         try:
-            return (data_folder() / self.paths[key]).stat().st_mtime_ns
-        except FileNotFoundError:
-            raise self._missing(key) from None
+            folder = audio_folder({'dataset': self._dataset, 'audio_folder': self.settings.get('overrides', {}).get('audio_folder')})
+        except UserError:  # the sounds are not on this machine
+            return
+        digests = Digests(self._dataset)
+        replaced = [key for key in keys if (folder / self.audio[key]).is_file()
+                    and digests.of(folder / self.audio[key]) != self.digest(key)]
+        digests.save()
+        if replaced:
+            raise UserError(f'{len(replaced)} sound files in {folder} were replaced since {self.folder} was made (ids '
+                            f'{listing(replaced)}): {self.remedy.replace(" first", " again")}')
 
     def _missing(self, key):
         return UserError(f'{data_folder() / self.paths[key]} (id {key}) does not exist: {self.remedy.replace(" first", " again")}')

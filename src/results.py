@@ -40,9 +40,9 @@ def config_hash(config):
 
 
 def data_hash(data):
-    """A short name of fewshot.DataSplit.data; what stands before a hyphen names training and test set alone."""
-    val = f'-{short_hash(data["val"])}' if 'val' in data else ''
-    return short_hash({part: digest for part, digest in data.items() if part != 'val'}) + val
+    """A short name of fewshot.DataSplit.data: <labels of all sounds>.<training and test set>, and .<validation set> if there is one."""
+    sets = {part: data.get(part) for part in ('train', 'test')}
+    return '.'.join(short_hash(content) for content in (data.get('all'), sets, data.get('val')) if content is not None)
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------
@@ -60,13 +60,14 @@ def result_row(folder, run, method, config, accuracy, clips, train_seconds, test
 
 
 def add_results(rows):
-    """Add rows to results.tsv; the row of a run that was trained or evaluated again replaces its old one."""
+    """Add rows to results.tsv. A row replaces that of the same run with the same configuration and data, and no other."""
     new = pd.DataFrame(rows, columns=COLUMNS)
     with locked(experiments_folder() / '.lock'):
         if results_path().exists():
             old = read_table(str)
             new = new.astype(str)
-            again = old.set_index(['experiment', 'run']).index.isin(new.set_index(['experiment', 'run']).index)
+            key = ['experiment', 'run', 'config_hash', 'data']
+            again = old.set_index(key).index.isin(new.set_index(key).index)
             new = pd.concat([old[~again], new])
         with atomic(results_path()) as temporary:
             new.to_csv(temporary, sep='\t', index=False)

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 import config_file
@@ -82,7 +83,8 @@ def atomic(path):
     """
     path = Path(path)
     make_folder(path.parent)
-    temporary = path.with_name('.tmp-' + path.name)
+    name = path.name if len(os.fsencode(path.name)) < 250 else hashlib.sha1(os.fsencode(path.name)).hexdigest() + path.suffix
+    temporary = path.with_name('.tmp-' + name)
     try:
         yield temporary
         os.replace(temporary, path)
@@ -98,6 +100,13 @@ def locked(path):
     with open(path, 'w') as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def signature(path):
+    """Text that changes whenever a file is written or replaced; '' if it was written so recently that it could change unnoticed."""
+    status = path.stat()
+    recent = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < 2_000_000_000  # file systems have coarse clocks
+    return '' if recent else f'{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}'
 
 
 def content_digest(path):

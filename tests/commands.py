@@ -240,6 +240,12 @@ def copy_of(folder, target):
 
 # ---- what the scripts wrote ------------------------------------------------------------------------------------------
 
+def replace_array(path, array):
+    """Replace the array of a clip; the line behind it still names its sound."""
+    import representation
+    representation.save_array(path, array, representation.sound_of(path))
+
+
 def tree(folder, pattern='*'):
     """Contents of the files below a folder: dictionary relative path -> bytes."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob(pattern)) if path.is_file()}

@@ -87,7 +87,7 @@ def make_representation(data_folder, arrays, train, test, val=None, name='toy', 
     settings = representation.complete(configure(group, entry, [f'dataset={name}']), **({'type': 'mfcc'} if kind == 'mfcc' else {}))
     write_json(folder / 'config.json', {**settings, **representation.parameters(settings), 'convert_id': False})
     for key, array in arrays.items():
-        np.save(folder / f'{key}.npy', np.asarray(array, np.float32))
+        representation.save_array(folder / f'{key}.npy', np.asarray(array, np.float32), f'sound-{key}')
     write_text(folder / 'index.tsv',
                ''.join(f'{key}\taudio_representation/{folder.name}/{key}.npy\t{key}.wav\n' for key in arrays))
     return folder

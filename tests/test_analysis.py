@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import REFERENCE_COLUMNS, best_runs, compare, costs, holm, newest, read_references, summarise, verdicts
+from analysis import REFERENCE_COLUMNS, best_runs, compare, costs, holm, left_out, newest, read_references, summarise, verdicts
 from conftest import results
 from reporting import accuracy_markdown, comparison_markdown, cost_markdown, interval_markdown, verdict_markdown
 from shared import UserError
@@ -47,25 +47,37 @@ def test_a_single_value_has_no_interval():
 
 @pytest.mark.parametrize('order', [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_of_a_repeated_run_the_newest_counts(order):
-    """Also when it is of other sounds."""
     repeated = [{'date': '2024-01-01 00:00:00', 'accuracy': 0.1},
                 {'date': '2024-01-02 00:00:00', 'accuracy': 0.2, 'experiment': 'fold_0_2'},
-                {'date': '2024-02-01 00:00:00', 'accuracy': 0.3, 'experiment': 'fold_0_3', 'data': 'eeeeeeee'}]
+                {'date': '2024-02-01 00:00:00', 'accuracy': 0.3, 'experiment': 'fold_0_3', 'data': 'dddddddd.eeeeeeee'}]
     rows = results(*(repeated[i] for i in order), {'run': 1, 'accuracy': 0.5})
     summary = summarise(rows)
     assert table(summary, 'runs') == [[2]] and summary['mean'][0] == pytest.approx(0.4)
     assert sorted(newest(rows)['accuracy']) == [0.3, 0.5] and costs(rows)['runs'].tolist() == [2]
 
 
+def test_a_mean_holds_one_state_of_the_data():
+    """Labels were corrected before run 3: the three runs before are left out, and named."""
+    rows = results(*({'run': run, 'accuracy': 0.2, 'data': 'wwwwwwww.aaaaaaaa', 'date': '2024-01-01 00:00:00'} for run in range(3)),
+                   {'run': 3, 'accuracy': 0.9, 'data': 'rrrrrrrr.aaaaaaaa', 'date': '2024-01-02 00:00:00'},
+                   {'run': 0, 'method': 'proto', 'accuracy': 0.5, 'data': 'wwwwwwww.aaaaaaaa'})
+    summary = summarise(rows)
+    assert summary[['method', 'mean', 'runs']].values.tolist() == [['VGG', 0.9, 1], ['proto', 0.5, 1]]
+    first, second = left_out(rows)
+    assert first == 'toy, VGG: 3 results on an earlier state of the data (other sounds or labels) are left out.'
+    assert 'different states of the data' in second and 'VGG [rrrrrrrr]' in second and 'proto [wwwwwwww]' in second
+    assert left_out(rows[3:4]) == []
+
+
 def test_of_runs_of_the_same_second_the_last_row_counts():
     assert summarise(results({'accuracy': 0.1}, {'accuracy': 0.2}))['mean'].tolist() == [0.2]
 
 
-@pytest.mark.parametrize('other', ['aaaaaaaa', 'aaaaaaaa-cccccccc', 'bbbbbbbb'])
+@pytest.mark.parametrize('other', ['ssssssss.aaaaaaaa', 'ssssssss.aaaaaaaa.cccccccc', 'ssssssss.bbbbbbbb'])
 def test_only_runs_on_the_same_data_are_paired(other):
     measured = [{'run': run, 'method': method, 'accuracy': 0.1 * run, 'data': data}
-                for method, data in (('VGG', 'aaaaaaaa'), ('proto', other)) for run in range(3)]
-    assert compare(results(*measured))['pairs'].tolist() == ([3] if other.startswith('aaaaaaaa') else [])
+                for method, data in (('VGG', 'ssssssss.aaaaaaaa'), ('proto', other)) for run in range(3)]
+    assert compare(results(*measured))['pairs'].tolist() == ([3] if 'aaaaaaaa' in other else [])
 
 
 @pytest.mark.parametrize('other', [{'run': 1}, {'fold': 1}, {'seed': 1}])

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import knn
+import representation
 from conftest import CLASSES, make_representation
 from evaluation import MeanPerClip, accuracy_interval, describe, mean_interval, write_decisions, write_summary
 from methods import METHODS
@@ -205,7 +206,8 @@ def test_features_that_are_the_labels_give_accuracy_1(data_folder, metric, n_sho
 def test_features_that_are_the_wrong_labels_give_accuracy_0(data_folder):
     config = configure_toy(data_folder)
     for key in range(9, 12):  # test clips
-        np.save(data_folder / f'audio_representation/toy__mfcc/{key}.npy', np.eye(3, dtype=np.float32)[(key + 1) % 3])
+        representation.save_array(data_folder / f'audio_representation/toy__mfcc/{key}.npy', np.eye(3, dtype=np.float32)[(key + 1) % 3],
+                                  f'sound-{key}')
     run_baseline(config)
     assert read_results()['accuracy'].tolist() == [0, 0]
 
@@ -230,9 +232,9 @@ def test_metrics_differ(data_folder):
     config = configure_toy(data_folder, n_shot=3)
     features = data_folder / 'audio_representation/toy__mfcc'
     for key in range(9):
-        np.save(features / f'{key}.npy', np.float32([[10, 0, 0], [1, 1, 0], [0, 0, 9]][key % 3]))
+        representation.save_array(features / f'{key}.npy', np.float32([[10, 0, 0], [1, 1, 0], [0, 0, 9]][key % 3]), f'sound-{key}')
     for key in range(9, 12):
-        np.save(features / f'{key}.npy', np.float32([2, 0, 0]))
+        representation.save_array(features / f'{key}.npy', np.float32([2, 0, 0]), f'sound-{key}')
     predicted = {}
     for metric in ('cosine', 'euclidean'):
         folder = experiments_folder() / run_baseline({**config, 'metric': metric})

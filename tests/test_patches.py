@@ -435,6 +435,7 @@ def test_a_damaged_array_is_named(folder, damage):
     (folder / '1.npy').write_bytes(damage((folder / '1.npy').read_bytes()))
     with pytest.raises(UserError,
                        match=r'1\.npy \(id 1\) is damaged .*delete it and run `python preprocess\.py demo_spec` again'):
+        opened().digest('1')
         opened().open('1')
 
 

@@ -423,7 +423,7 @@ def test_a_value_of_a_test_clip_that_is_not_finite(data):
     key = list(labels(data / TEST))[3]
     array = np.load(arrays(data)[key])
     array[5, 7] = np.nan
-    np.save(arrays(data)[key], array)
+    commands.replace_array(arrays(data)[key], array)
     refused(warm(*usual(), data_folder=data), f'ids {key}.', 'not finite', 'preprocess.py spec dataset=tones')
     experiment, = experiments(data)
     assert not (experiment / 'models.list').exists() and not (data / 'experiments/results.tsv').exists()
@@ -431,7 +431,7 @@ def test_a_value_of_a_test_clip_that_is_not_finite(data):
 
 def test_values_of_a_training_clip_that_are_not_finite(data):
     key = next(iter(labels(data / TRAIN)))
-    np.save(arrays(data)[key], np.nan * np.load(arrays(data)[key]))
+    commands.replace_array(arrays(data)[key], np.nan * np.load(arrays(data)[key]))
     refused(warm(*usual('n_shot=all'), data_folder=data), 'the cost of epoch 1 is nan', 'check the input')
 
 

@@ -14,7 +14,7 @@ import representation
 from conftest import CLASSES, make_dataset, tone, write_sound
 from features import compute, cqt_magnitude, mel_spectrogram, mfcc_statistics, stft_magnitude
 from representation import make_one, store
-from shared import UserError, read_rows, write_text
+from shared import UserError, content_digest, read_rows, write_text
 
 LENGTHS = [1, 7, 511, 512, 513, 1000, 1023, 1024, 1025, 2047, 2048, 2049, 10000, 44100]
 
@@ -233,6 +233,32 @@ def test_a_replaced_sound_older_or_newer_is_computed_again(data_folder, seconds)
     again = keep_inodes(folder, data_folder / 'aside')
     store(settings())
     assert inodes(folder) == again  # and is up to date from then on
+
+
+def test_a_sound_replaced_with_its_times_kept_is_computed_again(data_folder):
+    """As archives and deployments do that give all files one time; the new file has the same size, too."""
+    audio = make_dataset(data_folder)
+    for path in audio.rglob('*.wav'):
+        os.utime(path, (315532800, 315532800))
+    store(settings())
+    folder = folder_of(data_folder)
+    before, sound = keep_inodes(folder, data_folder / 'aside'), audio / 'engine/2.wav'
+    size = sound.stat().st_size
+    write_sound(sound, tone(7000, 0.3), 44100)
+    os.utime(sound, (315532800, 315532800))
+    assert sound.stat().st_size == size
+    store(settings())
+    assert remade(before, folder) == ['engine/2']
+
+
+def test_sounds_that_were_only_copied_are_not_computed_again(data_folder):
+    audio = make_dataset(data_folder)
+    store(settings())
+    before = keep_inodes(folder_of(data_folder), data_folder / 'aside')
+    for path in audio.rglob('*.wav'):
+        path.write_bytes(path.read_bytes())
+    store(settings())
+    assert remade(before, folder_of(data_folder)) == []
 
 
 def test_a_sound_replaced_while_it_is_read_is_noticed(data_folder, monkeypatch):
@@ -597,13 +623,12 @@ def full_disk(monkeypatch, room, code=errno.ENOSPC):
     """numpy.save writes `room` arrays whole, then half of one and fails."""
     save, left = np.save, [room]
 
-    def failing(path, array):
+    def failing(file, array):
         if left[0] == 0:
-            with open(path, 'wb') as file:
-                file.write(array.tobytes()[:array.nbytes // 2])
+            file.write(array.tobytes()[:array.nbytes // 2])
             raise OSError(code, os.strerror(code))
         left[0] -= 1
-        save(path, array)
+        save(file, array)
 
     monkeypatch.setattr(np, 'save', failing)
 
@@ -630,8 +655,30 @@ def test_make_one_returns_a_reason_or_none(tmp_path, monkeypatch):
     sound = write_sound(tmp_path / 'a.wav', tone())
     assert make_one(tmp_path / 'none.wav', target, config) == 'the file does not exist' and not target.exists()
     assert make_one(sound, target, config) is None
-    assert target.stat().st_mtime_ns == sound.stat().st_mtime_ns
+    assert representation.sound_of(target) == content_digest(sound)
     full_disk(monkeypatch, 0)
     with pytest.raises(OSError, match='No space left'):
         make_one(sound, target, config)
     assert len(np.load(target)) == 22 and leftovers(tmp_path) == []  # the old array is still whole
+
+
+def test_long_names(data_folder):
+    """A name of the greatest length that file systems allow is no reason to refuse a sound, and concerns that file alone."""
+    audio = make_dataset(data_folder, classes=['a', 'b'], train=1, test=1)
+    name = 'x' * 251 + '.wav'
+    (audio / 'a/0.wav').rename(audio / 'a' / name)
+    index = data_folder / 'index/toy/index_toy_folds_all.tsv'
+    index.write_text(index.read_text().replace('a/0.wav', f'a/{name}'))
+    assert store(settings()) == {}
+    assert len(np.load(folder_of(data_folder) / 'a' / (name[:-4] + '.npy'))) > 1
+
+
+def test_digests_of_unchanged_files_are_not_computed_again(data_folder, monkeypatch):
+    audio = make_dataset(data_folder)
+    digests, sound = representation.Digests('toy'), audio / 'engine/2.wav'
+    first = digests.of(sound)
+    assert first == content_digest(sound)
+    monkeypatch.setattr(representation, 'signature', lambda path: 'same')
+    digests.of(sound), digests.save()
+    monkeypatch.setattr(representation, 'content_digest', lambda path: 1 / 0)
+    assert representation.Digests('toy').of(sound) == first

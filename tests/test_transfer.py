@@ -18,7 +18,7 @@ from conftest import CLASSES, make_representation, plain_vggish, vggish_values
 from experiment import find_experiment
 from patches import Clips, all_patches, patch_batches, sample_patches
 from pretrained import complete as configuration, digest
-from representation import EXAMPLES, Representation
+from representation import EXAMPLES, Representation, save_array
 from shared import UserError
 from vggish_slim import VARIABLES
 
@@ -117,8 +117,8 @@ def stored(data):
 
 
 def clip_of(path):
-    """Id of the clip whose embeddings are in a file; its sound is <id>.wav."""
-    return path.name.removesuffix('.wav.npy')
+    """Id of the clip whose embeddings are in a file, which is named by the digest of its sound: sound-<id>."""
+    return path.stem.removeprefix('sound-')
 
 
 # ---- examples as patches ---------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ RESULTS = ['class_report.tsv', 'confusion_matrix.png', 'confusion_matrix.tsv', '
 def test_files_and_log(data, kept, vggish_checkpoint):
     experiment, trained, evaluated = kept
     assert {path.name for path in experiment.iterdir()} == \
-        {'config.json', 'models.list', 'experiment.result', '.lock', *[model.name for model in models(experiment)]}
+        {'config.json', 'models.list', 'experiment.result', 'sounds.tsv', '.lock', *[model.name for model in models(experiment)]}
     config = json.loads((experiment / 'config.json').read_text())
     wanted = {'method': 'transfer_train', 'weights_sha256': digest(vggish_checkpoint), 'n_frames': 96, 'grid': 96}
     assert config.items() >= wanted.items()
@@ -315,8 +315,8 @@ def test_an_evaluation_with_other_keys(data, kept):
     for key, found in predictions(model).items():
         np.testing.assert_allclose(found, softmax(logits[key][0]), atol=1e-4)
     after = results(copy, experiment)
-    assert sorted(row['run'] for row in after) == ['0', '1'] and before[1] in after
-    row, = [row for row in after if row['run'] == '0']
+    assert sorted(row['run'] for row in after) == ['0', '0', '1'] and all(row in after for row in before)  # it replaces nothing
+    row, = [row for row in after if row not in before]
     assert row['config_hash'] != before[0]['config_hash']
     overrides = (experiment / 'experiment.result').read_text().splitlines()[-1]
     assert "'test_hop': 3" in overrides and "'test_batch_size': 5" in overrides and "'epochs': 3" in overrides
@@ -444,7 +444,7 @@ def test_killed_embeddings_go_on_and_are_those_of_the_network(data, killed_embed
     after, expected = stored(data), by_clip(lambda x: tf.nn.relu(plain_vggish(vggish_values(), x)).numpy(), arrays(data))
     assert 3 <= len(before) < 15 and before.items() <= after.items()
     folder, = data.glob(f'{FOLDER}__vggish_*')
-    assert set(after) == {folder / f'{key}.wav.npy' for key in [*TRAIN, *TEST]}  # no experiment asked for validation clips
+    assert set(after) == {folder / f'sound-{key}.npy' for key in [*TRAIN, *TEST]}  # no experiment asked for validation clips
     for path in after:
         found = np.load(path)
         assert found.shape == (LENGTHS[clip_of(path)], 128) and found.dtype == np.float32
@@ -547,12 +547,11 @@ def test_other_clips_and_other_checkpoints_are_computed(files):
 
 
 def test_a_clip_that_was_made_again_is_computed_again(files):
-    """As if its sound file had been replaced by an older one of another length."""
+    """As if its sound file had been replaced."""
     before, array = stored(files.data), clip_examples('4', TRAIN['4'], 4, seed=5)
-    np.save(files.data / FOLDER / '4.npy', array)
-    os.utime(files.data / FOLDER / '4.npy', (1.5e9, 1.5e9))
+    save_array(files.data / FOLDER / '4.npy', array, 'sound-new')
     found = files.get([*TRAIN, *TEST])
-    assert files.asked == 4 and files.changed(before) == {'4'}
+    assert files.asked == 4 and files.changed(before) == {'new'}
     np.testing.assert_array_equal(found['4'], plain(array))
 
 
@@ -569,14 +568,12 @@ def test_a_damaged_embedding_is_computed_again(files, damage):
 
 
 def test_examples_made_with_other_parameters_are_embedded_again(files):
-    """preprocess.py gives a file the time of its sound file, however often it makes it."""
+    """Arrays made with other parameters belong to the same sounds."""
     arrays_now = {}
     for key in LENGTHS:
         path = files.data / FOLDER / f'{key}.npy'
-        moment = path.stat().st_mtime_ns
         arrays_now[key] = np.load(path) + np.float32(0.01)
-        np.save(path, arrays_now[key])
-        os.utime(path, ns=(moment, moment))
+        save_array(path, arrays_now[key], f'sound-{key}')
     path = files.data / FOLDER / 'config.json'
     settings = {**json.loads(path.read_text()), 'resampler': 'soxr_hq', 'overrides': {'dataset': 'toy', 'resampler': 'soxr_hq'}}
     path.write_text(json.dumps(settings))
@@ -587,11 +584,11 @@ def test_examples_made_with_other_parameters_are_embedded_again(files):
 
 def test_embeddings_that_are_not_finite_are_refused_by_id_and_not_kept(files):
     path = files.data / FOLDER / '4.npy'
-    np.save(path, np.full((2, 96, 64), np.nan, np.float32))
+    save_array(path, np.full((2, 96, 64), np.nan, np.float32), 'sound-damaged')
     with pytest.raises(UserError, match=r'\b4\b.*preprocess\.py'):
         files.get([*TRAIN, *TEST])
     assert files.asked == 2
-    np.save(path, clip_examples('4', TRAIN['4'], 2))
+    save_array(path, clip_examples('4', TRAIN['4'], 2), 'sound-4')
     assert np.isfinite(files.get([*TRAIN, *TEST])['4']).all()
 
 
@@ -600,7 +597,7 @@ def test_clips_across_batches(files, size):
     """A batch in a clip, clips in a batch, and a clip that goes on."""
     lengths = {'0': 1, '4': 9, '8': 2, '1': 1, '7': 12}
     for key, length in lengths.items():
-        np.save(files.data / FOLDER / f'{key}.npy', clip_examples(key, TRAIN[key], length))
+        save_array(files.data / FOLDER / f'{key}.npy', clip_examples(key, TRAIN[key], length), f'sound-{key}')
     found = files.get(list(lengths), 'e' * 64, test_batch_size=size)
     assert files.asked == 25 and list(found) == list(lengths)
     for key, length in lengths.items():
