@@ -14,7 +14,10 @@ N_SHOT = 100                                          # training clips per class
 RUNS = 1                                              # runs of an experiment, each with its own draw of clips
 SEED = 0                                              # one seed on one machine: the same draws, weights, results
 
-VGGISH_CHECKPOINT = 'vggish_model.ckpt'               # weights of VGGish; relative to src/ (aux/download.py puts it there)
+VGGISH_CHECKPOINT = 'vggish_model.ckpt'               # weights of pretrained networks; relative to src/ (aux/download.py
+YAMNET_CHECKPOINT = 'yamnet.h5'                       # puts them there), or absolute
+MN04_CHECKPOINT = 'mn04_as_mAP_432.pt'
+MN10_CHECKPOINT = 'mn10_as_mAP_471.pt'
 
 # ---- preprocess.py: sound files -> audio representations -------------------------------------------------------------
 
@@ -50,6 +53,21 @@ AUDIOSET = {                                          # examples for VGGish, 0.9
                                                       # faster. It lets more of the two highest bands through (above 6.7 kHz):
                                                       # on ESC-10, they rise by 0.14 on average, 1.1 at most; the values of
                                                       # all others change by 0.00005 on average, 0.023 at most
+    'skip_silence': False,                            # True: leave out silent examples
+}
+
+YAMNET = {                                            # patches for YAMNet, 0.96 s each, every 0.48 s: yamnet_input.py
+    **REPRESENTATION,
+    'type': 'yamnet',
+    'resampler': 'soxr_hq',
+    'skip_silence': True,                             # leave out silent patches: see mel_features.sounding
+}
+
+MOBILENET = {                                         # log-mel of whole clips for mn04 and mn10: mobilenet_input.py
+    **REPRESENTATION,
+    'type': 'mobilenet',
+    'resampler': 'soxr_hq',
+    'level': None,                                    # dB of full scale: root mean square that clips are brought to first
 }
 
 config_preprocess = {
@@ -64,6 +82,16 @@ config_preprocess = {
     'asc_audioset': {**AUDIOSET, 'dataset': 'asc'},
     'esc10_audioset': {**AUDIOSET, 'dataset': 'esc10'},
     'esc50_audioset': {**AUDIOSET, 'dataset': 'esc50'},
+    'yamnet': {**YAMNET},
+    'us8k_yamnet': {**YAMNET, 'dataset': 'us8k'},
+    'asc_yamnet': {**YAMNET, 'dataset': 'asc'},
+    'esc10_yamnet': {**YAMNET, 'dataset': 'esc10'},
+    'esc50_yamnet': {**YAMNET, 'dataset': 'esc50'},
+    'mn04': {**MOBILENET},                            # mn10 reads the same
+    'us8k_mn04': {**MOBILENET, 'dataset': 'us8k'},
+    'asc_mn04': {**MOBILENET, 'dataset': 'asc'},
+    'esc10_mn04': {**MOBILENET, 'dataset': 'esc10'},
+    'esc50_mn04': {**MOBILENET, 'dataset': 'esc50'},
 }
 
 # ---- keys that experiments share -------------------------------------------------------------------------------------
@@ -173,7 +201,7 @@ config_proto = {
     },
 }
 
-# ---- transfer_train.py, transfer_evaluate.py: VGGish, trained on AudioSet, fine-tuned --------------------------------
+# ---- transfer_train.py, transfer_evaluate.py: networks trained on AudioSet, fine-tuned -------------------------------
 
 config_transfer = {
     'audioset': {
@@ -191,8 +219,9 @@ config_transfer = {
         'batch_size': 128,                            # examples per update
         'learning_rate': 0.1,
         'weight_decay': None,                         # factor of the L2 loss of the new layer's kernel; None: no such term
-        'optimizer': 'many_lr_audioset',              # 'many_lr_audioset': VGGish learns with learning_rate x 0.0001;
+        'optimizer': 'many_lr_audioset',              # 'many_lr_audioset': a smaller rate for the pretrained network;
                                                       # 'SGD_clip': one rate, gradients clipped to global norm 5.0
+        'pretrained_factor': 0.0001,                  # many_lr_audioset: the network learns with learning_rate x this
 
         # experiment
         **RUNS_OF_NETWORKS,
@@ -206,8 +235,26 @@ config_transfer = {
         'test_hop': 1,
     },
 }
+config_transfer['yamnet'] = {
+    **config_transfer['audioset'],
+    'audio_representation_folder': 'audio_representation/{dataset}__yamnet/',
+    'network': 'yamnet',
+    'checkpoint': YAMNET_CHECKPOINT,
+}
+config_transfer['mn04'] = {
+    **config_transfer['audioset'],
+    'audio_representation_folder': 'audio_representation/{dataset}__mobilenet/',
+    'network': 'mn04',
+    'checkpoint': MN04_CHECKPOINT,
+    'embedding_layer': 'embedding',                   # 'embedding', or 'hidden': the hidden layer of the network's own head
+    'n_frames': 500,                                  # frames of a patch, 5 s
+    'param_train_sampling': 1,                        # patches per clip and epoch
+    'val_hop': 250,                                   # frames
+    'test_hop': 250,
+}
+config_transfer['mn10'] = {**config_transfer['mn04'], 'network': 'mn10', 'checkpoint': MN10_CHECKPOINT}
 
-# ---- transfer_proto.py: prototypical networks on VGGish --------------------------------------------------------------
+# ---- transfer_proto.py: prototypical networks on pretrained networks -------------------------------------------------
 
 config_transfer_proto = {
     'audioset': {
@@ -222,6 +269,7 @@ config_transfer_proto = {
         'checkpoint': VGGISH_CHECKPOINT,              # its weights; None: random weights
         **EPISODES,
         'optimizer': 'many_lr_audioset',              # 'many_lr_audioset' or 'SGD_clip', as in config_transfer
+        'pretrained_factor': 0.0001,                  # as in config_transfer
 
         # experiment
         **RUNS_OF_NETWORKS,
@@ -234,7 +282,25 @@ config_transfer_proto = {
     },
 }
 
-# ---- knn_audioset.py: nearest neighbour over VGGish embeddings -------------------------------------------------------
+config_transfer_proto['yamnet'] = {
+    **config_transfer_proto['audioset'],
+    'audio_representation_folder': 'audio_representation/{dataset}__yamnet/',
+    'network': 'yamnet',
+    'checkpoint': YAMNET_CHECKPOINT,
+}
+config_transfer_proto['mn04'] = {
+    **config_transfer_proto['audioset'],
+    'audio_representation_folder': 'audio_representation/{dataset}__mobilenet/',
+    'network': 'mn04',
+    'checkpoint': MN04_CHECKPOINT,
+    'embedding_layer': 'embedding',                   # or 'hidden'
+    'n_frames': 500,                                  # frames of a patch, 5 s
+    'param_train_sampling': 250,                      # hop; frames
+    'test_hop': 250,
+}
+config_transfer_proto['mn10'] = {**config_transfer_proto['mn04'], 'network': 'mn10', 'checkpoint': MN10_CHECKPOINT}
+
+# ---- knn_audioset.py: nearest neighbour over embeddings of a pretrained network --------------------------------------
 
 config_knn_audioset = {
     'audioset': {
@@ -256,6 +322,32 @@ config_knn_audioset = {
         'seed': SEED,
     },
 }
+
+config_knn_audioset['yamnet'] = {
+    **config_knn_audioset['audioset'],
+    'audio_representation_folder': 'audio_representation/{dataset}__yamnet/',
+    'network': 'yamnet',
+    'checkpoint': YAMNET_CHECKPOINT,
+}
+config_knn_audioset['mn04'] = {
+    **config_knn_audioset['audioset'],
+    'audio_representation_folder': 'audio_representation/{dataset}__mobilenet/',
+    'network': 'mn04',
+    'checkpoint': MN04_CHECKPOINT,
+    'embedding_layer': 'embedding',                   # or 'hidden'
+    'test_batch_size': 8,                             # windows of up to 10 s
+}
+config_knn_audioset['mn10'] = {**config_knn_audioset['mn04'], 'network': 'mn10', 'checkpoint': MN10_CHECKPOINT}
+
+# ---- frozen.py: classifiers on the embeddings of a pretrained network that does not learn ----------------------------
+
+FROZEN = {
+    'classifier': 'class_mean',                       # 'class_mean' (cosine) or 'logistic_regression'
+    'C': 1.0,                                         # logistic_regression: inverse of the regularisation
+    'num_experiment_runs': 5,
+}
+config_frozen = {name: {**{key: value for key, value in entry.items() if key != 'metric'}, **FROZEN}
+                 for name, entry in config_knn_audioset.items()}
 
 # ---- knn_mfcc.py: nearest neighbour over MFCC statistics -------------------------------------------------------------
 
@@ -299,6 +391,12 @@ config_methods = {                                    # name in plans: dictionar
     'knn_audioset': ('config_knn_audioset', 'audioset', {}),
     'transfer': ('config_transfer', 'audioset', {'save_weights': False}),
     'transfer proto': ('config_transfer_proto', 'audioset', {}),
+    **{f'{network} {name}': (group, network, keys) for network in ('mn04', 'mn10', 'yamnet') for name, group, keys in (
+        ('class mean', 'config_frozen', {'classifier': 'class_mean'}),
+        ('logistic regression', 'config_frozen', {'classifier': 'logistic_regression'}),
+        ('nearest', 'config_knn_audioset', {}),
+        ('transfer', 'config_transfer', {'save_weights': False}),
+        ('transfer proto', 'config_transfer_proto', {}))},
 }
 
 config_reproduce = {                                  # further keys are set in every method that has them

@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 
 import config_file
+from pretrained import FRONT_ENDS, NETWORKS
 from shared import UserError, listing, read_classes
 
 ALL = 'all'
@@ -63,18 +64,22 @@ _ROLES = {
     'draw': {'n_shot': either(ALL, integer(1)), 'seed': integer(0)},
     'method': {
         # representation
-        'type': one_of('time-freq', 'waveform', 'audioset'), 'spectrogram_type': one_of('mel', 'cqt', 'stft'),
+        'type': one_of('time-freq', 'waveform', *FRONT_ENDS), 'spectrogram_type': one_of('mel', 'cqt', 'stft'),
         'resample_sr': integer(1000), 'resampler': one_of(*RESAMPLERS), 'hop': integer(1), 'n_fft': integer(2),
-        'n_mels': integer(1), 'cqt_bins': integer(1), 'MFCC_number': integer(1), 'representation': COMPUTED,
+        'n_mels': integer(1), 'cqt_bins': integer(1), 'MFCC_number': integer(1), 'skip_silence': SWITCH,
+        'level': either(None, number(-80)), 'representation': COMPUTED,
         # network input
         'n_frames': integer(1), 'pre_processing': one_of('logEPS', 'log10000', None), 'normalize': one_of(None, 'train', 'chosen'),
         'pad_short': one_of('repeat-pad', 'zero-pad'), 'train_sampling': one_of('random', 'overlap_sampling'),
         'param_train_sampling': integer(1), 'grid': COMPUTED,
         # network and training
-        'method': COMPUTED, 'model_number': integer(0), 'filters': integer(1), 'network': TEXT, 'weights_sha256': COMPUTED,
+        'method': COMPUTED, 'model_number': integer(0), 'filters': integer(1), 'network': one_of(*NETWORKS),
+        'embedding_layer': one_of('embedding', 'hidden'), 'weights_sha256': COMPUTED,
         'load_model': OPTIONAL_TEXT, 'epochs': integer(1), 'batch_size': integer(1), 'learning_rate': number(0, exclusive=True),
         'weight_decay': either(None, number(0)), 'optimizer': one_of('SGD_clip', 'many_lr_audioset'),
-        'metric': one_of('cosine', 'euclidean'), 'distance': one_of('euclidean', 'cosine'),
+        'pretrained_factor': number(0),
+        'metric': one_of('cosine', 'euclidean'), 'classifier': one_of('class_mean', 'logistic_regression'),
+        'C': number(0, exclusive=True), 'distance': one_of('euclidean', 'cosine'),
         'max_patches_per_class': either(ALL, integer(1)), 'patches_per_prototype': either(ALL, integer(1)),
         'max_epochs': either(None, integer(1)), 'max_accuracy': integer(0),
         # validation while training
@@ -208,24 +213,25 @@ def parse_arguments(doc, positional=None, meaning=None, epilog=None, dry_run=Non
     return name, overrides + ['dry_run=True'] * getattr(arguments, 'dry_run', False)
 
 
-def configuration_from_command_line(doc, group, name=None, more_keys=(), dry_run=None):
+def configuration_from_command_line(doc, group, default=None, more_keys=(), dry_run=None):
     """The configuration that a script is asked to run: an entry of config_file.<group> and key=value overrides.
 
     Args:
         doc: the script's docstring, shown by --help with all keys and their defaults.
         group: name of the dictionary in config_file.py.
-        name: the entry, for scripts that always use the same one; None: it is the first argument.
+        default: the entry of scripts that can be started without naming one; None: it is the first argument.
         more_keys: further keys that can be set.
         dry_run: help of the switch --dry-run; None: there is no such switch.
     """
     entries = getattr(config_file, group)
     epilog = '\n\n'.join(f'{group}[{entry!r}]:\n' + '\n'.join(f'  {key}={value!r}' for key, value in config.items())
                          for entry, config in list(entries.items())[:1])
-    if name is None:
-        name, arguments = parse_arguments(doc, 'configuration', f'entry of {group}: {", ".join(entries)}', epilog, dry_run)
+    meaning = f'entry of {group}: {", ".join(entries)}' + (f'; default: {default}' if default else '')
+    if len(entries) == 1 and default:
+        name, (_, arguments) = default, parse_arguments(doc, epilog=epilog)
     else:
-        _, arguments = parse_arguments(doc, epilog=epilog)
-    config = configure(group, name, arguments, {*more_keys, 'dry_run'} if dry_run else more_keys)
+        name, arguments = parse_arguments(doc, 'configuration', meaning, epilog, dry_run, optional=bool(default))
+    config = configure(group, name or default, arguments, {*more_keys, 'dry_run'} if dry_run else more_keys)
     print_overrides(config['overrides'])
     return config
 

@@ -6,9 +6,14 @@ import numpy as np
 from tqdm import tqdm
 
 import pretrained
-from patches import patch_batches, prefetch
+from patches import prefetch
 from representation import parameters, save_array
 from shared import PROGRESS, UserError, data_folder, locked, write_json
+
+
+def of_split(split, config):
+    """embeddings_of the training and test clips of a fewshot.DataSplit."""
+    return embeddings_of([*split.train, *split.test], split.representation, config)
 
 
 def embeddings_of(keys, representation, config):
@@ -19,7 +24,8 @@ def embeddings_of(keys, representation, config):
         representation: representation.Representation with the network's examples.
         config: from pretrained.complete, with a checkpoint; test_batch_size examples are embedded at once.
     """
-    about = {'weights_sha256': config['weights_sha256'], **parameters(representation.settings)}
+    about = {'weights_sha256': config['weights_sha256'], 'embedding_layer': config.get('embedding_layer', 'embedding'),
+             **parameters(representation.settings)}
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
     folder = representation.folder.with_name(f'{representation.folder.name}__{config["network"]}_{digest}')
     targets = {key: folder / f'{representation.digest(key)}.npy' for key in keys}  # named by the content of the sound
@@ -42,25 +48,33 @@ def is_complete(path):
 def embed_and_store(keys, representation, config, targets):
     """Compute and store the embeddings of clips."""
     import models_transfer  # imported here, because TensorFlow takes seconds to start and is rarely needed
-    from backend import set_up_device
-    from scoring import make_scorer
+    from backend import set_up_device, tf
     set_up_device()
-    embed = make_scorer(models_transfer.build(config))
+    model = models_transfer.build({key: value for key, value in config.items() if key != 'n_frames'})
+    embed = tf.function(lambda examples: model(examples, training=False), input_signature=[tf.TensorSpec(model.input_shape, tf.float32)])
     for key, rows in tqdm(embed_clips(embed, keys, representation, config), desc='embeddings', total=len(keys), unit='clip',
                           **PROGRESS):
         if not np.isfinite(rows).all():
-            raise UserError(f'the embeddings of id {key} are not finite: {data_folder() / representation.paths[key]} or the checkpoint is damaged. Delete that '
-                            f'file and {representation.remedy.replace(" first", " again")}')
+            raise UserError(f'the embeddings of id {key} are not finite: {data_folder() / representation.paths[key]} or the weights '
+                            f'are damaged. Delete that file and {representation.remedy.replace(" first", " again")}')
         save_array(targets[key], rows, representation.digest(key))
 
 
 def embed_clips(embed, keys, representation, config):
-    """Yield (id, (examples, D)) clip by clip. Batches span clips; memory holds one batch and one clip."""
-    rows, owners = np.empty((0, pretrained.of(config).embedding_size), np.float32), np.empty(0, int)
-    for frames, starts, clip in prefetch(patch_batches(representation, keys, config, 1, config['test_batch_size'])):
-        rows, owners = np.concatenate([rows, embed(frames, starts).numpy()]), np.concatenate([owners, clip])
-        whole = owners < owners[-1]  # the last clip may go on in the next batch
-        for number in np.unique(owners[whole]):
-            yield keys[number], rows[owners == number]
-        rows, owners = rows[~whole], owners[~whole]
-    yield keys[owners[0]], rows
+    """Yield (id, (W, D)) of the windows of each clip. Clips of equal length share batches of test_batch_size windows."""
+    for batch in prefetch(batches(keys, representation, config)):
+        rows = embed(np.concatenate([windows for _, windows in batch])).numpy()
+        yield from zip([key for key, _ in batch], np.split(rows, np.cumsum([len(windows) for _, windows in batch])[:-1]))
+
+
+def batches(keys, representation, config):
+    """Yield lists of (id, windows (W, F, M)): as many clips of equal F as fit into test_batch_size windows, at least one."""
+    network, batch = pretrained.of(config), []
+    for key in keys:
+        windows = network.front_end.windows(np.asarray(representation.open(key, flat=False)))
+        full = sum(len(others) for _, others in batch) + len(windows) > config['test_batch_size']
+        if batch and (full or windows.shape[1] != batch[0][1].shape[1]):
+            yield batch
+            batch = []
+        batch.append((key, windows))
+    yield batch

@@ -1,12 +1,12 @@
-"""From the samples of a sound file to the array that a representation holds: spectrograms, MFCC statistics, VGGish examples."""
+"""From a sound file to the array that a representation holds: spectrogram, MFCC statistics, or input of a pretrained network."""
 import functools
 import warnings
 
 import numpy as np
 from scipy import sparse
 
-import vggish_input
 from audio import read_audio
+from pretrained import FRONT_ENDS
 from shared import UserError
 
 
@@ -58,10 +58,12 @@ def mfcc_statistics(samples, sample_rate, n_mfcc):
 def compute(path, config):
     """Representation of one sound file, float32, C-contiguous.
 
-    Its shape is (T, M), for waveform (samples, 1), for mfcc (D,), for audioset (examples, 96, 64).
+    Its shape is (T, M), for waveform (samples, 1), for mfcc (D,), and that of
+    pretrained.FRONT_ENDS for the input of pretrained networks.
     """
-    if config['type'] == 'audioset':
-        return vggish_input.file_to_examples(path, config['resampler'])
+    if config['type'] in FRONT_ENDS:
+        front_end = FRONT_ENDS[config['type']]
+        return front_end.examples(path, {key: config[key] for key in front_end.options})
     samples, rate = read_audio(path, config['resample_sr'], config['resampler'])
     with np.errstate(over='ignore', invalid='ignore'):  # checked below
         array = represent(samples, rate, config)

@@ -8,6 +8,7 @@ from scipy import fft, sparse
 from shared import UserError
 
 BLOCK = 960  # frames per transform: limits the memory for long recordings
+SILENT_RMS, SILENT_PART = 1e-4, 0.05  # of full scale; of the clip's loudest example
 
 
 def hertz_to_mel(frequency):
@@ -83,3 +84,19 @@ def checked(samples):
     if not np.isfinite(samples).all():
         raise UserError(f'{np.count_nonzero(~np.isfinite(samples))} samples are NaN or infinite')
     return samples.astype(np.float32, copy=False)
+
+
+def sounding(samples, length, hop):
+    """Which examples of a clip are not silent, (N,) bool; the others say nothing about the clip and can be left out.
+
+    An example is silent when the root mean square of its samples is at most 1e-4 of full scale, or at most 5 % of that of the
+    clip's loudest example. Of a clip where all are silent, all are kept.
+
+    Args:
+        samples: (samples,), floating-point, full scale = 1.
+        length, hop: of the examples; samples. Example i is made from samples[i * hop : i * hop + length].
+    """
+    windows = sliding_window_view(samples, length)[::hop]
+    level = np.array([np.sqrt(np.mean(np.square(window, dtype=np.float64))) for window in windows])
+    loud = level > max(SILENT_RMS, SILENT_PART * level.max())
+    return loud | ~loud.any()

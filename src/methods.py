@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import config_file
 import embeddings
-import knn
 import pretrained
 import representation
+import shallow
 from configuration import KEYS, configuration_from_command_line, configure, parse_arguments
 from experiment import check_unheard, find_experiment
 from fewshot import PARTS, DataSplit
@@ -55,12 +55,17 @@ def fine_tune_prototypes(config, split, again=True, wait=True):
 
 
 def classify_mfcc(config, split, again=True, wait=True):
-    return knn.train('knn_mfcc', knn.stored_vectors(split), config, split, again, wait)
+    return shallow.train('knn_mfcc', 'nearest', shallow.stored_vectors(split), config, split, again, wait)
+
+
+def nearest_embeddings(config, split, again=True, wait=True):
+    name = 'knn_audioset' if config['network'] == 'vggish' else f'{config["network"]} nearest'
+    return shallow.train(name, 'nearest', embeddings.of_split(split, config), config, split, again, wait)
 
 
 def classify_embeddings(config, split, again=True, wait=True):
-    features = embeddings.embeddings_of([*split.train, *split.test], split.representation, config)
-    return knn.train('knn_audioset', features, config, split, again, wait)
+    name = f'{config["network"]} {config["classifier"].replace("_", " ")}'
+    return shallow.train(name, config['classifier'], embeddings.of_split(split, config), config, split, again, wait)
 
 
 # ---- registry --------------------------------------------------------------------------------------------------------
@@ -72,23 +77,31 @@ class Method:
     Attributes:
         group: name of the dictionary.
         script: name of the script that trains, without .py; the key `method` of an experiment.
-        kind: representation.Kind that it reads.
+        kind: representation.Kind that it reads; None: that of its pretrained network.
         train: function (config, split, again, wait) -> id of the experiment, which has all its runs then.
         evaluate: function (folder, config, split) that scores trained models again; None: there is no script for that.
         network: whether it uses a network of TensorFlow.
         pretrained: whether it starts from a network of pretrained.NETWORKS.
         needs_weights: whether random weights (checkpoint=None) are no choice.
-        entry: the only entry of the dictionary that its script takes; None: the script's first argument names one.
+        entry: the entry of the dictionary that its script takes when it is not told another; None: the script's first argument
+            must name one.
     """
     group: str
     script: str
-    kind: representation.Kind
+    kind: representation.Kind | None
     train: Callable
     evaluate: Callable | None = None
     network: bool = True
     pretrained: bool = False
     needs_weights: bool = False
     entry: str | None = None
+
+    def kind_of(self, config):
+        """The representation.Kind that a configuration reads."""
+        if self.kind:
+            return self.kind
+        network = pretrained.of(config)
+        return representation.Kind(f'the input of {network.title}', (network.type,), 'preprocess.py', network.entry)
 
     @property
     def parts(self):
@@ -114,16 +127,17 @@ class Method:
 
     def load_split(self, config, parts=None, expected=None, optional=()):
         """The DataSplit of a configuration, see fewshot.DataSplit.load."""
-        return DataSplit.load(config, self.kind, parts or self.parts, expected, optional)
+        return DataSplit.load(config, self.kind_of(config), parts or self.parts, expected, optional)
 
 
 METHODS = {method.group: method for method in (
     Method('config_sl', 'sl_train', representation.SPECTROGRAMS, train_cnn, evaluate_cnn),
     Method('config_proto', 'proto', representation.SPECTROGRAMS, train_prototypes),
-    Method('config_transfer', 'transfer_train', representation.EXAMPLES, fine_tune, evaluate_fine_tuned, pretrained=True),
-    Method('config_transfer_proto', 'transfer_proto', representation.EXAMPLES, fine_tune_prototypes, pretrained=True),
-    Method('config_knn_audioset', 'knn_audioset', representation.EXAMPLES, classify_embeddings, network=False, pretrained=True,
-           needs_weights=True, entry='audioset'),
+    Method('config_transfer', 'transfer_train', None, fine_tune, evaluate_fine_tuned, pretrained=True),
+    Method('config_transfer_proto', 'transfer_proto', None, fine_tune_prototypes, pretrained=True),
+    Method('config_knn_audioset', 'knn_audioset', None, nearest_embeddings, network=False, pretrained=True, needs_weights=True,
+           entry='audioset'),
+    Method('config_frozen', 'frozen', None, classify_embeddings, network=False, pretrained=True, needs_weights=True),
     Method('config_knn_mfcc', 'knn_mfcc', representation.MFCC, classify_mfcc, network=False, entry='mfcc'),
 )}
 

@@ -7,10 +7,12 @@ import numpy as np
 
 from backend import keras, tf
 from layers import Seeds
-from mobilenet_input import NUM_BANDS, VARIANTS
+from mobilenet_input import NUM_BANDS
+from pretrained import NETWORKS
 from shared import UserError
 from torch_file import read_tensors
 
+WIDTHS = {'mn04': 0.4, 'mn10': 1.0}
 EPSILON = 1e-3
 # kernel, channels after expansion, channels out, squeeze-excitation, hard swish (else ReLU), stride; channels at width 1
 BLOCKS = ((3, 16, 16, False, False, 1), (3, 64, 24, False, False, 2), (3, 72, 24, False, False, 1), (5, 72, 40, True, False, 2),
@@ -127,26 +129,21 @@ def build(variant='mn04', path=None, output='embedding', seed=0):
     Batch normalisation uses the statistics of the file in training too, see FixedNormConv2D.
 
     Args:
-        variant: key of VARIANTS: 'mn04' or 'mn10'.
+        variant: 'mn04' or 'mn10'.
         path: of the weights; None: random ones from `seed`.
         output: 'embedding', the mean over time and bands before the head (D = 384 or 960); 'hidden', the head's hidden layer
             (512 or 1280); 'logits' of AudioSet's 527 classes.
 
     Raises UserError for other names, and when the file does not fit: see read_weights.
     """
-    if variant not in VARIANTS or output not in ('embedding', 'hidden', 'logits'):
-        raise UserError(f'variant={variant!r}, output={output!r}: expected one of {", ".join(VARIANTS)}, and one of embedding, '
+    if variant not in WIDTHS or output not in ('embedding', 'hidden', 'logits'):
+        raise UserError(f'variant={variant!r}, output={output!r}: expected one of {", ".join(WIDTHS)}, and one of embedding, '
                         'hidden, logits')
     examples = keras.Input((None, NUM_BANDS), name='examples')
-    tensors = outputs(examples, VARIANTS[variant]['width'], Seeds(seed))
+    tensors = outputs(examples, WIDTHS[variant], Seeds(seed))
     if path is not None:
         load(keras.Model(examples, tensors['logits']), path, variant)
     return keras.Model(examples, tensors[output], name=variant)
-
-
-def remedy(variant):
-    """Where the weights are published and how to download them, for messages."""
-    return f'The published file is at {VARIANTS[variant]["address"]}; download it with: python ../aux/download.py {variant}'
 
 
 def load(model, path, variant):
@@ -157,12 +154,12 @@ def load(model, path, variant):
     try:
         values = read_tensors(path)
     except UserError as problem:
-        raise UserError(f'{problem}. {remedy(variant)}') from None
+        raise UserError(f'{problem}. {NETWORKS[variant].remedy}') from None
     # counters of training steps, one for each normalisation
     values = {name: value for name, value in values.items() if not name.endswith('.num_batches_tracked')}
     variables = variables_by_name(model)
     expected = {name: tuple(variable.shape[i] for i in np.argsort(axes)) for name, (variable, axes) in variables.items()}
-    check_shapes(expected, values, f'{path} is no file of {variant}', remedy(variant))
+    check_shapes(expected, values, f'{path} does not hold the weights of {variant}', NETWORKS[variant].remedy)
     for name, (variable, axes) in variables.items():
         variable.assign(np.transpose(values[name], axes))
 

@@ -23,20 +23,21 @@ WINDOW_FRAMES, WINDOW_HOP = 1000, 500   # 10 s, as in training, and 5 s: longer 
 MIN_SAMPLES = SAMPLE_RATE   # shorter clips are repeated up to 1 s
 BLOCK = 100                 # frames per transform: what fits the processor's cache is fastest, powers of two are slow
 
-RELEASE = 'https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/'
-# files of weights and sizes of the outputs; sha256 of mn10's file: not known
-VARIANTS = {
-    'mn04': {'width': 0.4, 'embedding': 384, 'hidden': 512, 'logits': 527, 'file': 'mn04_as_mAP_432.pt',
-             'address': RELEASE + 'mn04_as_mAP_432.pt', 'size': 4066513,
-             'sha256': '899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c', 'licence': 'MIT'},
-    'mn10': {'width': 1.0, 'embedding': 960, 'hidden': 1280, 'logits': 527, 'file': 'mn10_as_mAP_471.pt',
-             'address': RELEASE + 'mn10_as_mAP_471.pt', 'size': None, 'sha256': None, 'licence': 'MIT'},
-}
+
+def file_to_log_mel(path, resampler='soxr_hq', level=None):
+    """Log-mel spectrogram (T, 128) of a sound file of any rate, channels and format: see log_mel, audio.read_audio.
+
+    Args:
+        level: root mean square that the clip is brought to first, in dB of full scale (-20: a tenth); None: its own.
+    """
+    samples, _ = read_audio(path, SAMPLE_RATE, resampler)
+    return log_mel(samples if level is None else at_level(samples, level))
 
 
-def file_to_log_mel(path, resampler='soxr_hq'):
-    """Log-mel spectrogram (T, 128) of a sound file of any rate, channels and format: see log_mel, audio.read_audio."""
-    return log_mel(read_audio(path, SAMPLE_RATE, resampler)[0])
+def at_level(samples, level):
+    """Samples (length,) with a root mean square of `level` dB of full scale; silence stays silent."""
+    rms = np.sqrt(np.mean(np.square(samples, dtype=np.float64)))
+    return samples * np.float32(10 ** (level / 20) / rms) if rms > 0 else samples
 
 
 def log_mel(samples):

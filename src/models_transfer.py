@@ -14,20 +14,25 @@ def build(config, outputs=None, seed=0):
     """A Keras model: examples (N, F, M) -> (N, outputs). The pretrained network has its weights, the new layer random ones.
 
     Args:
-        config: with network and checkpoint; checkpoint None: the network has random weights, too.
+        config: from pretrained.complete; checkpoint None: the network has random weights, too. The model takes examples of
+            n_frames frames, without that key of any number that the network takes.
         outputs: of the new layer; None: no new layer, the model returns embeddings (N, D).
         seed: of the random weights.
     """
-    network, seeds = pretrained.of(config), Seeds(seed)
-    examples = keras.Input(network.shape)
-    layer = network.make_layer(config['checkpoint'] and pretrained.path_of(config), seeds())
-    embeddings = layer(examples)
+    seeds, (frames, bands) = Seeds(seed), pretrained.of(config).shape
+    examples = keras.Input((config.get('n_frames', frames), bands))
+    embeddings = pretrained.make_layer(config, seeds())(examples)
     head = keras.layers.Dense(outputs, kernel_initializer=seeds.glorot(), name='logits') if outputs else None
     return keras.Model(examples, head(embeddings) if head else embeddings)
 
 
+def title(method, config):
+    """Name of a method in tables: 'transfer' for the study's network, 'mn04 transfer' for another one."""
+    return method if config['network'] == 'vggish' else f'{config["network"]} {method}'
+
+
 # DataSplit has checked the kind of the representation, so `bands` is known
 CLASSIFIER = SimpleNamespace(build=lambda config, bands, seed=0: build(config, config['num_classes_dataset'], seed),
-                             name=lambda config: 'transfer')
+                             name=lambda config: title('transfer', config))
 EMBEDDING = SimpleNamespace(build=lambda config, bands, seed=0: build(config, models_proto.EMBEDDING_SIZE, seed),
-                            name=lambda config: 'transfer proto')
+                            name=lambda config: title('transfer proto', config))

@@ -57,11 +57,13 @@ class Network:
 
     @functools.cached_property
     def train_step(self):
-        return make_train_step(self.model, self.config['weight_decay'], self.config['optimizer'])
+        return make_train_step(self.model, self.config['weight_decay'], self.config['optimizer'],
+                               self.config.get('pretrained_factor'))
 
     @functools.cached_property
     def episode_step(self):
-        return make_episode_step(self.model, self.config['distance'], self.config['num_classes_dataset'], self.config['optimizer'])
+        return make_episode_step(self.model, self.config['distance'], self.config['num_classes_dataset'], self.config['optimizer'],
+                                 self.config.get('pretrained_factor'))
 
     @functools.cached_property
     def forms(self):

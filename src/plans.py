@@ -13,7 +13,6 @@ from methods import METHODS
 from results import config_hash, data_hash
 from shared import UserError, data_folder, index_folder, listing, read_classes, read_ground_truth
 
-NEEDS_CHECKPOINT = 'needs the VGGish checkpoint'
 IDENTITY = ['dataset', 'fold', 'n_shot', 'seed', 'run', 'config_hash', 'data']  # columns of results.tsv that identify a result
 
 
@@ -26,6 +25,11 @@ def method_of(name):
 def needs_checkpoint(name):
     """Whether a method in config_methods starts from a pretrained network."""
     return method_of(name)[0].pretrained
+
+
+def title_of(name):
+    """The name of the pretrained network that a method in config_methods starts from."""
+    return pretrained.NETWORKS[method_of(name)[1]['network']].title
 
 
 def method_keys():
@@ -90,12 +94,12 @@ class Plan:
         nowhere = [fold for fold in self._asked_folds() if not any(fold in there for there in self.folds.values())]
         if nowhere:
             raise UserError(f'folds={config["folds"]}: no data set has fold {listing(nowhere)}')
-        self.missing = [(dataset, method, NEEDS_CHECKPOINT) for dataset in config['datasets']
+        self.missing = [(dataset, method, f'needs the weights of {title_of(method)}') for dataset in config['datasets']
                         for method in config['methods'] if needs_checkpoint(method) and not self._has_checkpoint(method)]
         left_out = dict.fromkeys(method for _, method, _ in self.missing)
         for network in dict.fromkeys(method_of(method)[1]['network'] for method in left_out):
             names = [method for method in left_out if method_of(method)[1]['network'] == network]
-            self.notes.append(f'{", ".join(names)}: left out, no {pretrained.NETWORKS[network].title} checkpoint. '
+            self.notes.append(f'{", ".join(names)}: left out, no weights of {pretrained.NETWORKS[network].title}. '
                               f'{pretrained.NETWORKS[network].remedy}')
         self.methods = [method for method in config['methods'] if method not in left_out]
         self._known = {}
@@ -137,7 +141,8 @@ class Plan:
         for dataset, folds in self.folds.items():
             seen = set()
             for method in self.methods:
-                config, kind = self.configure(method, dataset, folds[0], ALL, 1), method_of(method)[0].kind
+                config = self.configure(method, dataset, folds[0], ALL, 1)
+                kind = method_of(method)[0].kind_of(config)
                 wanted = kind.configuration(dataset) if kind.entry else config
                 folder = config['audio_representation_folder']
                 if folder not in seen and wanted['audio_representation_folder'] == folder:

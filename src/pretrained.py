@@ -1,4 +1,4 @@
-"""Registry of the pretrained networks: for each its input, its weights file and its Keras layer. A new network is one entry."""
+"""Registry of the pretrained networks: for each its front end, its weights file and its Keras layer. A new network is one entry."""
 import functools
 import glob
 import hashlib
@@ -6,14 +6,71 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import mobilenet_input
+import vggish_input
 import vggish_params
+import yamnet_input
 from shared import UserError
 
+# ---- from sound files to the input of networks -----------------------------------------------------------------------
 
-def vggish_layer(path, seed):
-    """VGGish with the weights of a checkpoint; path None: with random weights from this seed."""
-    import vggish_slim  # imported here, because TensorFlow takes seconds to start
+@dataclass(frozen=True)
+class FrontEnd:
+    """How sounds become the input of networks. Networks with the same front end read the same representation.
+
+    Attributes:
+        examples: function (path, config) -> (N, F, M) float32, or (T, M) for networks that take a clip as a whole. The
+            config has the keys `options`.
+        options: keys of a configuration that the arrays depend on.
+        constants: names and values of constants that they depend on.
+        windows: function from such an array to the windows that the network embeds one by one, (W, F, M).
+    """
+    examples: Callable
+    options: tuple
+    constants: dict
+    windows: Callable = lambda array: array
+
+
+def constants(module, *names):
+    """Constants of a module by their names (dictionary)."""
+    return {name: getattr(module, name) for name in names}
+
+
+# key: `type` of the representation
+FRONT_ENDS = {
+    'audioset': FrontEnd(
+        lambda path, config: vggish_input.file_to_examples(path, **config), ('resampler', 'skip_silence'),
+        constants(vggish_params, 'SAMPLE_RATE', 'STFT_WINDOW_LENGTH_SECONDS', 'STFT_HOP_LENGTH_SECONDS', 'NUM_MEL_BINS',
+                  'MEL_MIN_HZ', 'MEL_MAX_HZ', 'LOG_OFFSET', 'EXAMPLE_WINDOW_SECONDS')),
+    'yamnet': FrontEnd(
+        lambda path, config: yamnet_input.file_to_patches(path, **config), ('resampler', 'skip_silence'),
+        constants(yamnet_input, 'SAMPLE_RATE', 'STFT_WINDOW_SECONDS', 'STFT_HOP_SECONDS', 'NUM_BANDS', 'MEL_MIN_HZ',
+                  'MEL_MAX_HZ', 'LOG_OFFSET', 'PATCH_FRAMES', 'PATCH_HOP')),
+    'mobilenet': FrontEnd(
+        lambda path, config: mobilenet_input.file_to_log_mel(path, **config), ('resampler', 'level'),
+        constants(mobilenet_input, 'SAMPLE_RATE', 'HOP', 'WINDOW', 'FFT', 'NUM_BANDS', 'MEL_MIN_HZ', 'MEL_MAX_HZ',
+                  'PRE_EMPHASIS', 'LOG_OFFSET', 'SHIFT', 'SCALE'),
+        mobilenet_input.windows),
+}
+
+
+# ---- networks (TensorFlow is imported when a layer is made: it takes seconds to start) -------------------------------
+
+def vggish_layer(path, output, seed):
+    import vggish_slim
     return vggish_slim.VGGish(path and vggish_slim.read_checkpoint(path), seed=seed, name='vggish')
+
+
+def yamnet_layer(path, output, seed):
+    import yamnet
+    return yamnet.build(path, output, seed)
+
+
+def mobilenet_layer(variant):
+    def make(path, output, seed):
+        import mobilenet
+        return mobilenet.build(variant, path, output, seed)
+    return make
 
 
 @dataclass(frozen=True)
@@ -22,29 +79,55 @@ class Network:
 
     Attributes:
         title: its name in messages.
-        address, size, sha256: of its weights file as published; bytes, hexadecimal.
+        address, size, sha256: of its weights file as published; bytes and hexadecimal, None where they are not known.
+        licence, trained_on: of the weights; what they were trained on.
         download: the name that aux/download.py knows it by.
+        entry: of config_preprocess, that makes its input.
+        type: key of FRONT_ENDS.
+        shape: (F, M) of an example; F None: any number of frames.
         input: keys of a configuration that follow from the network, see patches.py.
-        shape: (F, M) of an example.
-        embedding_size: D.
-        make_layer: function (path of the weights or None, seed of random ones) -> Keras layer (N, F, M) -> (N, D) that is named
-            as in NETWORKS.
+        outputs: D of each of its embeddings by name; the first one is the default.
+        make_layer: function (path of the weights or None, name of the embedding, seed of random weights) -> Keras layer or
+            model (N, F, M) -> (N, D) that is named as in NETWORKS.
     """
     title: str
     address: str
-    size: int
-    sha256: str
+    size: int | None
+    sha256: str | None
+    licence: str
+    trained_on: str
     download: str
-    input: dict
+    entry: str
+    type: str
     shape: tuple
-    embedding_size: int
+    input: dict
+    outputs: dict
     make_layer: Callable
+
+    @property
+    def front_end(self):
+        return FRONT_ENDS[self.type]
 
     @property
     def remedy(self):
         """Where the weights are published and how to download them, for messages."""
-        return (f'The published one is at {self.address} ({self.size} bytes, sha256 {self.sha256}); download it with: '
+        known = ', '.join(filter(None, (self.size and f'{self.size} bytes', self.sha256 and f'sha256 {self.sha256}')))
+        return (f'The published one is at {self.address}{f" ({known})" if known else ""}; download it with: '
                 f'python ../aux/download.py {self.download}')
+
+
+# the input of networks: their own compression; short clips are repeated
+RAW = {'pre_processing': None, 'normalize': None, 'pad_short': 'repeat-pad'}
+AUDIOSET = 'AudioSet (sound tracks of YouTube)'
+
+
+def efficient_at(name, file, size, sha256, outputs):
+    """The entry of a network that was released as EfficientAT."""
+    return Network(
+        title=name, address=f'https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/{file}', size=size, sha256=sha256,
+        licence='MIT', trained_on=f'{AUDIOSET}, with its labels and with the predictions of an ensemble of transformers',
+        download=name, entry=name, type='mobilenet', shape=(None, mobilenet_input.NUM_BANDS), input={**RAW, 'grid': 1},
+        outputs=outputs, make_layer=mobilenet_layer(name))
 
 
 NETWORKS = {
@@ -53,15 +136,37 @@ NETWORKS = {
         address='https://storage.googleapis.com/audioset/vggish_model.ckpt',
         size=291108469,
         sha256='0962b1914e3e053922d957c45bc84a78c985765641dc6bceeeb3a7d8dfecfdf6',
+        licence='Apache-2.0',
+        trained_on='YouTube-8M (sound tracks of YouTube), a preliminary version',
         download='vggish',
-        # whole examples as they are stored: log-mel, cut without overlap
-        input={'n_frames': vggish_params.NUM_FRAMES, 'grid': vggish_params.NUM_FRAMES, 'pre_processing': None, 'normalize': None,
-               'pad_short': 'repeat-pad'},
+        entry='audioset',
+        type='audioset',
         shape=(vggish_params.NUM_FRAMES, vggish_params.NUM_BANDS),
-        embedding_size=vggish_params.EMBEDDING_SIZE,
+        # whole examples as they are stored: cut without overlap
+        input={**RAW, 'n_frames': vggish_params.NUM_FRAMES, 'grid': vggish_params.NUM_FRAMES},
+        outputs={'embedding': vggish_params.EMBEDDING_SIZE},
         make_layer=vggish_layer),
+    'yamnet': Network(
+        title='YAMNet',
+        address='https://storage.googleapis.com/audioset/yamnet.h5',
+        size=15296092,
+        sha256='13c3308955bbfaef262f175ac9c40e47b134573a93984f009220dd7cc12a1744',
+        licence='Apache-2.0',
+        trained_on=AUDIOSET,
+        download='yamnet',
+        entry='yamnet',
+        type='yamnet',
+        shape=(yamnet_input.PATCH_FRAMES, yamnet_input.NUM_BANDS),
+        input={**RAW, 'n_frames': yamnet_input.PATCH_FRAMES, 'grid': yamnet_input.PATCH_FRAMES},
+        outputs={'embedding': 1024},
+        make_layer=yamnet_layer),
+    'mn04': efficient_at('mn04', 'mn04_as_mAP_432.pt', 4066513, '899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c',
+                         {'embedding': 384, 'hidden': 512}),
+    'mn10': efficient_at('mn10', 'mn10_as_mAP_471.pt', None, None, {'embedding': 960, 'hidden': 1280}),  # not known here
 }
 
+
+# ---- the network of a configuration ----------------------------------------------------------------------------------
 
 def of(config):
     """The Network that a configuration names. Raises UserError for another name."""
@@ -72,7 +177,21 @@ def of(config):
 
 def complete(config):
     """The configuration with what follows from its network: the input, and the digest of the weights."""
-    return {**config, **of(config).input, 'weights_sha256': config['checkpoint'] and digest(path_of(config))}
+    network = of(config)
+    if config.get('embedding_layer', 'embedding') not in network.outputs:
+        raise UserError(f'embedding_layer={config["embedding_layer"]!r}: {network.title} has {", ".join(network.outputs)}')
+    return {**config, **network.input, 'weights_sha256': config['checkpoint'] and digest(path_of(config))}
+
+
+def make_layer(config, seed):
+    """The Keras layer or model of the configuration's network, with its weights; random ones for checkpoint=None."""
+    network = of(config)
+    return network.make_layer(config['checkpoint'] and path_of(config), config.get('embedding_layer', 'embedding'), seed)
+
+
+def embedding_size(config):
+    """D of the embeddings that a configuration asks for."""
+    return of(config).outputs[config.get('embedding_layer', 'embedding')]
 
 
 def path_of(config):
@@ -85,9 +204,9 @@ def path_of(config):
         raise UserError(f'checkpoint=None is not valid here: the weights of a trained {network.title} are needed. {network.remedy}')
     path = locate(config['checkpoint'])
     if not files_of(path):
-        raise UserError(f'the {network.title} checkpoint {path} does not exist. {network.remedy}')
+        raise UserError(f'the weights of {network.title}, {path}, do not exist. {network.remedy}')
     if config.get('weights_sha256') not in (None, digest(path)):
-        raise UserError(f'the {network.title} checkpoint {path} was replaced while it was in use: start the same command again')
+        raise UserError(f'the weights of {network.title}, {path}, were replaced while they were in use: start the same command again')
     return path
 
 

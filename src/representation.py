@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 import cluster
 import config_file
-import vggish_params
 from configuration import configure
 from features import compute
+from pretrained import FRONT_ENDS
 from shared import (
     NO_PLACE,
     PROGRESS,
@@ -51,8 +51,7 @@ PARAMETERS = {
     'cqt': ('cqt_bins',),
     'waveform': ('type', 'resample_sr', 'resampler'),
     'mfcc': ('type', 'resample_sr', 'resampler', 'MFCC_number'),
-    'audioset': ('type', 'resampler', 'SAMPLE_RATE', 'STFT_WINDOW_LENGTH_SECONDS', 'STFT_HOP_LENGTH_SECONDS', 'NUM_MEL_BINS',
-                 'MEL_MIN_HZ', 'MEL_MAX_HZ', 'LOG_OFFSET', 'EXAMPLE_WINDOW_SECONDS'),  # the constants: vggish_params.py
+    **{name: ('type', *front_end.options, *front_end.constants) for name, front_end in FRONT_ENDS.items()},
 }
 REMEDY = 'run preprocess.py again'
 FILES_PER_PROCESS = 16  # a process takes seconds to start: with fewer files than this it does not pay
@@ -86,7 +85,6 @@ class Kind:
 
 
 SPECTROGRAMS = Kind('spectrograms', ('time-freq', 'waveform'), 'preprocess.py', 'spec')
-EXAMPLES = Kind('examples for VGGish', ('audioset',), 'preprocess.py', 'audioset')
 MFCC = Kind('MFCC statistics', ('mfcc',), 'knn_mfcc.py')
 
 
@@ -102,7 +100,7 @@ def parameters(config):
     names = PARAMETERS[config['type']]
     if config['type'] == 'time-freq':
         names += PARAMETERS[config['spectrogram_type']] if 'spectrogram_type' in config else ()
-    values = {**vars(vggish_params), **config}
+    values = {**FRONT_ENDS[config['type']].constants, **config} if config['type'] in FRONT_ENDS else config
     missing = [name for name in names if name not in values]
     if missing:
         raise UserError(f'type={config["type"]!r} is not valid here, the configuration lacks {listing(missing)}: start from '
@@ -466,10 +464,10 @@ class Representation:
     def _missing(self, key):
         return UserError(f'{data_folder() / self.paths[key]} (id {key}) does not exist: {self.remedy.replace(" first", " again")}')
 
-    def open(self, key):
+    def open(self, key, flat=True):
         """The array of a clip, float32, memory-mapped: (T, M), or (D,) for a type with one vector per clip.
 
-        Examples for VGGish (audioset) come as their frames, one after the other: example i begins at frame 96 i.
+        Examples of pretrained networks (N, F, M) come as their frames (N F, M), one after the other, unless flat=False.
         """
         path = data_folder() / self.paths[key]
         try:
@@ -479,7 +477,7 @@ class Representation:
         except (ValueError, EOFError) as problem:
             raise UserError(f'{path} (id {key}) is damaged ({problem}): delete it and '
                             f'{self.remedy.replace(" first", " again")}') from None
-        return array.reshape(-1, array.shape[2]) if array.ndim == 3 and self.settings.get('type') == 'audioset' else array
+        return array.reshape(-1, array.shape[2]) if flat and array.ndim == 3 else array
 
     def bands(self, key):
         """M, after checking that the clip has two dimensions."""

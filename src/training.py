@@ -7,7 +7,6 @@ from pretrained import NETWORKS
 from shared import UserError
 
 CLIP_NORM = 5.0
-PRETRAINED_FACTOR = 0.0001  # of the learning rate, for pretrained layers under 'many_lr_audioset'
 
 
 def cut_patches(frames, starts, n_frames):
@@ -21,7 +20,8 @@ def frames_spec(model):
     return tf.TensorSpec((None, model.input_shape[2]), tf.float32)
 
 
-def apply_step(model, weight_decay, patches, labels, learning_rate, optimizer='SGD_clip'):
+def apply_step(model, weight_decay, patches, labels, learning_rate, optimizer='SGD_clip',
+               pretrained_factor=None):
     """One update of the model on patches (N, F, M) with labels (N,); returns the cost before it. To be compiled.
 
     Cost: mean softmax cross-entropy + weight_decay x sum of half the squared norm of each kernel. Optimizers: see sgd_step.
@@ -32,15 +32,15 @@ def apply_step(model, weight_decay, patches, labels, learning_rate, optimizer='S
         cost = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
         if weight_decay is not None:
             cost += weight_decay * tf.add_n([tf.nn.l2_loss(v.value) for v in variables if v.name == 'kernel'])
-    sgd_step(model, optimizer, tape.gradient(cost, variables), learning_rate)
+    sgd_step(model, optimizer, tape.gradient(cost, variables), learning_rate, pretrained_factor)
     return cost
 
 
-def sgd_step(model, optimizer, gradients, learning_rate):
+def sgd_step(model, optimizer, gradients, learning_rate, pretrained_factor=None):
     """One step of plain SGD on all trainable variables of the model. To be compiled.
 
     'SGD_clip': gradients are clipped to global norm 5.0. 'many_lr_audioset': pretrained layers, which are named as in
-    pretrained.NETWORKS, learn with the learning rate x 0.0001; nothing is clipped.
+    pretrained.NETWORKS, learn with the learning rate x pretrained_factor; nothing is clipped.
     """
     variables = model.trainable_variables
     if optimizer == 'SGD_clip':
@@ -53,23 +53,24 @@ def sgd_step(model, optimizer, gradients, learning_rate):
         raise UserError(f'optimizer={optimizer!r} is not valid here, it has a learning rate of its own for a pretrained network: '
                         f"expected 'SGD_clip'")
     for variable, gradient in zip(variables, gradients):
-        rate = learning_rate * (PRETRAINED_FACTOR if id(variable) in pretrained else 1.0)
+        rate = learning_rate * (pretrained_factor if id(variable) in pretrained else 1.0)
         # in place: a product would need another 288 MB for VGGish
         tf.raw_ops.ResourceApplyGradientDescent(var=variable.value.handle, alpha=rate, delta=gradient)
 
 
-def make_train_step(model, weight_decay, optimizer='SGD_clip'):
+def make_train_step(model, weight_decay, optimizer='SGD_clip', pretrained_factor=None):
     """A compiled step(frames, starts, labels, learning_rate) -> cost: apply_step on patches cut on the device."""
     # with an open batch size, the last, smaller batch of an epoch does not trace the function again
     @tf.function(input_signature=[frames_spec(model), tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.int64),
                                   tf.TensorSpec((), tf.float32)])
     def step(frames, starts, labels, learning_rate):
         patches = cut_patches(frames, starts, model.input_shape[1])
-        return apply_step(model, weight_decay, patches, labels, learning_rate, optimizer)
+        return apply_step(model, weight_decay, patches, labels, learning_rate, optimizer, pretrained_factor)
     return step
 
 
-def apply_episode(model, distance, num_classes, support, support_labels, query, labels, learning_rate, optimizer='SGD_clip'):
+def apply_episode(model, distance, num_classes, support, support_labels, query, labels, learning_rate, optimizer='SGD_clip',
+               pretrained_factor=None):
     """One update of an embedding network on an episode; returns figures from before it, (3 or 5,) float32. To be compiled.
 
     Support and query set pass the network separately, each normalised by its own batch statistics; both update the moving
@@ -90,7 +91,7 @@ def apply_episode(model, distance, num_classes, support, support_labels, query, 
     between = tf.reduce_mean(models_proto.distances(prototypes, prototypes, distance))
     accuracy = tf.reduce_mean(tf.cast(tf.argmax(log_probabilities, -1) == labels, tf.float32))
     figures = tf.stack([cost, between, accuracy, *log_learn_values(model).values()])
-    sgd_step(model, optimizer, tape.gradient(cost, variables), learning_rate)
+    sgd_step(model, optimizer, tape.gradient(cost, variables), learning_rate, pretrained_factor)
     return figures
 
 
@@ -100,14 +101,14 @@ def log_learn_values(model):
     return {'alpha': layer.alpha, 'beta': layer.beta} if layer else {}
 
 
-def make_episode_step(model, distance, num_classes, optimizer='SGD_clip'):
+def make_episode_step(model, distance, num_classes, optimizer='SGD_clip', pretrained_factor=None):
     """A compiled step(frames, support starts, labels, query starts, labels, learning rate): apply_episode on these patches."""
     places = [tf.TensorSpec((None,), tf.int64)] * 2
 
     @tf.function(input_signature=[frames_spec(model), *places, *places, tf.TensorSpec((), tf.float32)])
     def step(frames, support, support_labels, query, labels, learning_rate):
         support, query = (cut_patches(frames, starts, model.input_shape[1]) for starts in (support, query))
-        return apply_episode(model, distance, num_classes, support, support_labels, query, labels, learning_rate, optimizer)
+        return apply_episode(model, distance, num_classes, support, support_labels, query, labels, learning_rate, optimizer, pretrained_factor)
     return step
 
 

@@ -3,16 +3,16 @@ import numpy as np
 
 import vggish_params as params
 from audio import decode, resample
-from mel_features import log_mel_spectrogram
+from mel_features import log_mel_spectrogram, sounding
 from shared import UserError
 
 
-def file_to_examples(path, resampler='kaiser_best'):
+def file_to_examples(path, resampler='kaiser_best', skip_silence=False):
     """Examples of a sound file of any rate, channels and format: see waveform_to_examples, audio.decode."""
-    return waveform_to_examples(*decode(path), resampler)
+    return waveform_to_examples(*decode(path), resampler, skip_silence=skip_silence)
 
 
-def waveform_to_examples(data, sample_rate, resampler='kaiser_best', rounded=True):
+def waveform_to_examples(data, sample_rate, resampler='kaiser_best', rounded=True, skip_silence=False):
     """Examples of a waveform, (examples, 96, 64) float32; at least one.
 
     Args:
@@ -20,6 +20,7 @@ def waveform_to_examples(data, sample_rate, resampler='kaiser_best', rounded=Tru
         sample_rate: Hz.
         rounded: whether samples are rounded to 16 bits first, as the study's were.
         resampler: a `res_type` of librosa.resample. 'kaiser_best' is resampy with its default filter, as published.
+        skip_silence: whether silent examples are left out, see mel_features.sounding; the study keeps them.
 
     The steps and their order are those of the study (arXiv 1810.10274): round the samples to 16 bits, average the channels, repeat
     clips below 1 s up to exactly 1 s, resample to 16 kHz. Frames at the end that do not fill an example are dropped. All values are
@@ -47,6 +48,9 @@ def waveform_to_examples(data, sample_rate, resampler='kaiser_best', rounded=Tru
                                       params.LOG_OFFSET)
     whole = len(spectrogram) - len(spectrogram) % params.NUM_FRAMES
     examples = spectrogram[:whole].reshape(-1, params.NUM_FRAMES, params.NUM_BANDS)
+    if skip_silence:
+        length = round(params.EXAMPLE_WINDOW_SECONDS * params.SAMPLE_RATE)
+        examples = examples[sounding(samples[:length * len(examples)], length, length)]
     return np.ascontiguousarray(examples, dtype=np.float32)
 
 

@@ -8,14 +8,15 @@ import numpy as np
 from backend import keras, tf
 from layers import Seeds
 from mobilenet import FixedNormConv2D, check_shapes
+from pretrained import NETWORKS
 from shared import UserError
-from yamnet_input import NETWORK, NUM_BANDS, PATCH_FRAMES
+from yamnet_input import NUM_BANDS, PATCH_FRAMES
 
 EPSILON = 1e-4
 # channels out and stride of layers 2 to 14, each a depthwise convolution and one of size 1
 SEPARABLE = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
-REMEDY = (f'The published file is at {NETWORK["address"]} ({NETWORK["size"]} bytes); download it with: '
-          'python ../aux/download.py yamnet')
+REMEDY = NETWORKS['yamnet'].remedy
+CLASSES = 521   # of AudioSet, in the version of 2019
 
 
 def outputs(examples, seeds):
@@ -29,7 +30,7 @@ def outputs(examples, seeds):
         net = convolution(None, 3, stride, f'layer{i}-depthwise_conv')(net)
         net = convolution(filters, 1, 1, f'layer{i}-pointwise_conv')(net)
     embedding = keras.layers.GlobalAveragePooling2D()(net)
-    logits = keras.layers.Dense(NETWORK['logits'], kernel_initializer=seeds.glorot(), name='logits')(embedding)
+    logits = keras.layers.Dense(CLASSES, kernel_initializer=seeds.glorot(), name='logits')(embedding)
     return {'embedding': embedding, 'logits': logits, 'scores': keras.layers.Activation('sigmoid')(logits)}
 
 
@@ -62,7 +63,7 @@ def load(model, path):
     variables = variables_by_name(model)
     values = read_weights(path)
     expected = {name: tuple(variable.shape) for name, variable in variables.items()}
-    check_shapes(expected, values, f'{path} is no file of YAMNet', REMEDY)
+    check_shapes(expected, values, f'{path} does not hold the weights of YAMNet', REMEDY)
     for name, variable in variables.items():
         variable.assign(values[name])
 

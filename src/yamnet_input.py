@@ -6,7 +6,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from audio import read_audio
-from mel_features import checked, log_mel_spectrogram
+from mel_features import checked, log_mel_spectrogram, sounding
 
 SAMPLE_RATE = 16000                 # Hz
 STFT_WINDOW_SECONDS = 0.025
@@ -16,16 +16,17 @@ MEL_MIN_HZ, MEL_MAX_HZ = 125, 7500
 LOG_OFFSET = 0.001                  # ln(mel + this)
 PATCH_FRAMES, PATCH_HOP = 96, 48
 PATCH_SAMPLES, PATCH_HOP_SAMPLES = 15600, 7680  # what 96 frames need, and 48 hops
-SILENT_RMS, SILENT_PART = 1e-4, 0.05            # of full scale; of the clip's loudest patch
-
-NETWORK = {'embedding': 1024, 'logits': 521, 'scores': 521, 'file': 'yamnet.h5',
-           'address': 'https://storage.googleapis.com/audioset/yamnet.h5', 'size': 15296092,
-           'sha256': '13c3308955bbfaef262f175ac9c40e47b134573a93984f009220dd7cc12a1744', 'licence': 'Apache-2.0'}
 
 
-def file_to_patches(path, resampler='soxr_hq'):
-    """Patches (N, 96, 64) of a sound file of any rate, channels and format: see patches, audio.read_audio."""
-    return patches(read_audio(path, SAMPLE_RATE, resampler)[0])
+def file_to_patches(path, resampler='soxr_hq', skip_silence=False):
+    """Patches (N, 96, 64) of a sound file of any rate, channels and format: see patches, audio.read_audio.
+
+    Args:
+        skip_silence: whether silent patches are left out, see mel_features.sounding.
+    """
+    samples, _ = read_audio(path, SAMPLE_RATE, resampler)
+    found = patches(samples)
+    return found[sounding(padded(samples), PATCH_SAMPLES, PATCH_HOP_SAMPLES)] if skip_silence else found
 
 
 def patches(samples):
@@ -51,17 +52,6 @@ def float32_hann(length):
     """
     angle = np.float32(2 * np.pi) * np.arange(length, dtype=np.float32) / np.float32(length)
     return np.float32(0.5) - np.float32(0.5) * np.cos(angle)
-
-
-def sounding(samples):
-    """Which patches of a clip are not silent, (N,) bool; the others say nothing about the clip and can be left out.
-
-    A patch is silent when the root mean square of its samples is at most 1e-4, or at most 5 % of that of the clip's loudest patch.
-    All patches of a silent clip are silent.
-    """
-    windows = sliding_window_view(padded(samples), PATCH_SAMPLES)[::PATCH_HOP_SAMPLES]
-    level = np.sqrt(np.mean(np.square(windows, dtype=np.float64), axis=1))
-    return level > max(SILENT_RMS, SILENT_PART * level.max())
 
 
 def padded(samples):
