@@ -12,7 +12,7 @@ import representation
 import shallow
 from configuration import KEYS, configuration_from_command_line, configure, parse_arguments
 from experiment import check_unheard, find_experiment
-from fewshot import PARTS, DataSplit
+from fewshot import PARTS, DataSplit, split_key
 from shared import UserError
 
 # ---- how each method is trained (TensorFlow is imported when it is needed: it takes seconds to start) ------------------
@@ -124,6 +124,10 @@ class Method:
         if self.pretrained:
             return pretrained.complete(config)
         return config if self.kind.entry else representation.complete(config, type=self.kind.types[0])
+
+    def split_key(self, config):
+        """What load_split reads of a configuration, for any n_shot and seed: equal for experiments on the same data (tuple)."""
+        return split_key(config) + ((('network', config['network']),) if self.pretrained else ())
 
     def load_split(self, config, parts=None, expected=None, optional=()):
         """The DataSplit of a configuration, see fewshot.DataSplit.load."""

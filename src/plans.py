@@ -8,7 +8,6 @@ import pretrained
 import representation
 from analysis import position
 from configuration import ALL, KEYS
-from fewshot import split_key
 from methods import METHODS
 from results import config_hash, data_hash
 from shared import UserError, data_folder, index_folder, listing, read_classes, read_ground_truth
@@ -180,7 +179,7 @@ class Plan:
 
     def _data(self, method, config):
         """Training clips of each class (list), number of test clips, and DataSplit.identity; None without a representation."""
-        key = split_key(config)
+        key = method_of(method)[0].split_key(config)
         if key not in self._known:
             try:
                 split = method_of(method)[0].load_split(dict(key))

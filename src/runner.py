@@ -12,7 +12,6 @@ from tqdm import tqdm
 import cluster
 import plans
 from experiment import Busy
-from fewshot import split_key
 from methods import METHODS
 from results import experiments_folder, results_so_far
 from shared import NO_PLACE, PROGRESS, UserError, data_folder, locked, make_folder, write_table
@@ -170,7 +169,7 @@ def load_split(method, config):
     """The DataSplit of a configuration; the last few are cached, because many experiments use the same data."""
     files = [f'{config["audio_representation_folder"]}/index.tsv', *(config.get(f'gt_{part}') for part in ('train', 'val', 'test'))]
     times = [(data_folder() / file).stat().st_mtime_ns for file in files if file and (data_folder() / file).exists()]
-    return _load_split(method, split_key(config), tuple(times))
+    return _load_split(method, method.split_key(config), tuple(times))
 
 
 @functools.lru_cache(maxsize=4)
