@@ -6,7 +6,18 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import REFERENCE_COLUMNS, compare, costs, holm, left_out, newest, read_references, summarise, verdicts, with_most_shots
+from analysis import (
+    REFERENCE_COLUMNS,
+    compare,
+    costs,
+    holm,
+    left_out,
+    newest,
+    read_references,
+    summarise,
+    verdicts,
+    with_most_shots,
+)
 from conftest import results
 from reporting import accuracy_markdown, comparison_markdown, cost_markdown, interval_markdown, verdict_markdown
 from shared import UserError
