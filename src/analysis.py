@@ -204,13 +204,9 @@ def costs(rows):
                      for (dataset, label), group in newest(rows).groupby(['dataset', 'label'])], columns, 2)
 
 
-def best_runs(rows):
-    """The run with the highest accuracy of every data set and method; of equal ones the one with more shots, then the first.
-
-    Returns a DataFrame with the columns of newest.
-    """
+def with_most_shots(rows):
+    """All runs of each data set and method with its largest n_shot (DataFrame with the columns of newest)."""
     rows = newest(rows)
-    rows = rows.assign(shots=rows['n_shot'].map(position))
-    rows = rows.sort_values(['dataset', 'label', 'accuracy', 'shots', 'fold', 'seed', 'run'],
-                            ascending=[True, True, False, False, True, True, True])
-    return rows.drop_duplicates(['dataset', 'label']).drop(columns='shots')
+    shots = rows['n_shot'].map(position)
+    largest = shots.groupby([rows['dataset'], rows['label']]).transform('max')
+    return rows[shots == largest].sort_values(['dataset', 'label', 'fold', 'seed', 'run'])

@@ -4,7 +4,6 @@ import pandas as pd
 from scipy import stats
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-import figures
 from shared import UserError, listing, write_table, write_text
 
 
@@ -74,7 +73,7 @@ def describe(values):
 def write_decisions(folder, keys, audio, truth, scores, classes):
     """Write one model's decisions on the test set into its folder; returns its accuracy.
 
-    Writes test.result, test_predictions.tsv, confusion_matrix.tsv / .png and class_report.tsv.
+    Writes test.result, test_predictions.tsv, confusion_matrix.tsv and class_report.tsv.
 
     Args:
         folder: model folder.
@@ -99,8 +98,18 @@ def write_decisions(folder, keys, audio, truth, scores, classes):
     low, high = accuracy_interval(correct, clips)
     write_text(folder / 'test.result', f'Accuracy: {correct / clips}\nCorrect: {correct} of {clips} clips\n'
                                        f'95 % interval: {low:.4f} to {high:.4f}\n')
-    figures.draw(folder / 'confusion_matrix.png', figures.confusion, matrix, classes, f'accuracy {correct / clips:.3f}, {clips} clips')
     return correct / clips
+
+
+def add_confusions(folders):
+    """The sum of the confusion matrices in model folders: class names (list) and clip counts (C, C) int.
+
+    Raises FileNotFoundError or ValueError where one cannot be used.
+    """
+    tables = [pd.read_csv(folder / 'confusion_matrix.tsv', sep='\t', index_col=0, keep_default_na=False) for folder in folders]
+    if any(list(table.columns) != list(tables[0].columns) for table in tables):
+        raise ValueError('it is of other classes')
+    return list(tables[0].columns), sum(table.to_numpy(int) for table in tables)
 
 
 def write_summary(path, name, accuracies, overrides):

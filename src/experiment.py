@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import evaluation
+import figures
 from configuration import check, parse_overrides, print_overrides, same_experiment
 from results import add_results, config_hash, data_hash, experiments_folder, result_row
 from shared import UserError, listing, locked, read_json, write_json, write_text
@@ -86,6 +87,15 @@ def find_experiment(name, method, train_command, arguments=(), keys=()):
     check(overrides)
     print_overrides(overrides)
     return folder, {**config, **overrides, 'overrides': {**config['overrides'], **overrides}}
+
+
+def draw_confusion(folder):
+    """Draw confusion_matrix.png of an experiment, the sum over its runs, if all of them are evaluated."""
+    models = [folder / model for model in finished_models(folder)]
+    if all((model / 'confusion_matrix.tsv').is_file() for model in models):
+        classes, counts = evaluation.add_confusions(models)
+        title = f'{len(models)} run(s), accuracy {counts.trace() / counts.sum():.3f}'
+        figures.draw(folder / 'confusion_matrix.png', figures.confusion, counts, classes, title)
 
 
 # ---- the sounds of an experiment -------------------------------------------------------------------------------------
@@ -237,7 +247,10 @@ class Experiment:
         add_results([row])
 
     def print_summary(self):
-        """Print the mean accuracy of the runs that have a result."""
+        """Print the mean accuracy of the runs that have a result.
+
+        Pictures are left to draw_confusion: they take longer than a run of the fast methods.
+        """
         if rows := self.results():
             print(f'{rows[0]["method"]}, {rows[0]["dataset"]} fold {rows[0]["fold"]}, n_shot {rows[0]["n_shot"]}: '
                   f'accuracy {evaluation.describe([row["accuracy"] for row in rows])}')

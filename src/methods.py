@@ -11,8 +11,9 @@ import pretrained
 import representation
 import shallow
 from configuration import KEYS, configuration_from_command_line, configure, parse_arguments
-from experiment import check_unheard, find_experiment
+from experiment import check_unheard, draw_confusion, find_experiment
 from fewshot import PARTS, DataSplit, split_key
+from results import experiments_folder
 from shared import UserError
 
 # ---- how each method is trained (TensorFlow is imported when it is needed: it takes seconds to start) ------------------
@@ -168,6 +169,7 @@ def train_from_command_line(doc, group, before=None, evaluate_with=None, **optio
         import backend  # imported after the checks, because TensorFlow takes seconds to start
         backend.set_up_device()
     experiment = method.train(config, split, **options)
+    draw_confusion(experiments_folder() / experiment)
     evaluate_script = evaluate_with and evaluate_with(config)
     print(f'next: python {evaluate_script} {experiment}' if evaluate_script else
           f'results: experiments/{experiment}\nnext: python report.py dataset={config["dataset"]}')
@@ -193,4 +195,5 @@ def evaluate_from_command_line(doc, group):
     import backend  # imported after the checks, because TensorFlow takes seconds to start
     backend.set_up_device()
     method.evaluate(folder, config, split)
+    draw_confusion(folder)
     print(f'results: {folder}\nnext: python report.py dataset={config["dataset"]}')

@@ -6,8 +6,8 @@ Reads:  audio_representation/<dataset>__time-freq/ (preprocess.py) and index/<da
 Writes: experiments/fold_<fold>_<seconds>/ under DATA_FOLDER: config.json, models.list, experiment.result, and per run a
         model folder with train_ids.tsv, support.tsv, train_log.tsv, epoch_accuracies.tsv, model.weights.h5, model.json,
         prototypes.npz, embeddings_ and gt_{train,test}_set.npz, embeddings.png, test.result, test_predictions.tsv,
-        confusion_matrix.tsv / .png, class_report.tsv; a row per run in experiments/results.tsv. An interrupted experiment
-        continues.
+        confusion_matrix.tsv, class_report.tsv; confusion_matrix.png (all runs); a row per run in experiments/results.tsv. An
+        interrupted experiment continues.
 """
 from methods import train_from_command_line
 from shared import run_script

@@ -1,11 +1,12 @@
 """Reports of results: a folder with Markdown, tables and figures, and the results part of a README."""
 import datetime
 import re
+from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 import analysis
+import evaluation
 import figures
 import plans
 from config_file import config_reproduce
@@ -45,7 +46,7 @@ def write(rows, name, missing=(), quiet=False):
         quiet: whether to print nothing; otherwise the accuracy tables and the path of the report.
 
     Writes report.md; accuracy.tsv, paired.tsv, verdicts.tsv, costs.tsv (see analysis.py; empty cells: not defined);
-    accuracy_<dataset>.png and .pdf; confusion_<dataset>_<method>.png of each method's best run.
+    accuracy_<dataset>.png and .pdf; confusion_<dataset>_<method>.png of each method's runs at its largest n.
     Raises UserError when there is no row.
     """
     if rows.empty:
@@ -67,7 +68,7 @@ def write(rows, name, missing=(), quiet=False):
             text += [f'## {dataset}', *analysis.left_out(rows[rows['dataset'] == dataset]), *overview(rows, dataset, verdicts, picture, missing), *configurations(rows, dataset),
                      *headed('95 % intervals', interval_markdown(own)),
                      *headed('The best method against the others', comparison_markdown(own, of_pairs)),
-                     *headed('Confusion matrices of the best runs', '\n'.join(lines)),
+                     *headed('Confusion matrices at the largest n', '\n'.join(lines)),
                      *headed('Times (hours:minutes:seconds)', cost_markdown(of_spent))]
         write_text(folder / 'report.md', '\n\n'.join(part.strip('\n') for part in [*text, LEGEND]) + '\n')
         for pattern in ('accuracy_*', 'confusion_*', '.tmp-*'):  # of an earlier report
@@ -166,25 +167,26 @@ def draw_curves(dataset, summary, methods, folder):
 
 
 def draw_confusions(rows, folder):
-    """Draw the confusion matrix of every method's best run on a data set; returns the paths and lines for report.md."""
+    """Draw the confusion matrix of each method on a data set, of all runs at its largest n; returns paths, and lines for report.md."""
     paths, lines = [], []
-    for row in analysis.best_runs(rows).itertuples():
-        about = f'n = {row.n_shot}, fold {row.fold}, run {row.run}, accuracy {row.accuracy:.3f}'
-        source = f'{row.experiment}/{row.model}/confusion_matrix.tsv'
+    for (dataset, label), runs in analysis.with_most_shots(rows).groupby(['dataset', 'label'], sort=False):
+        about = f'n = {runs["n_shot"].iloc[0]}, {len(runs)} run(s), accuracy {runs["correct"].sum() / runs["clips"].sum():.3f}'
+        models = [f'{row.experiment}/{row.model}' for row in runs.itertuples()]
         try:
-            matrix = pd.read_csv(experiments_folder() / source, sep='\t', index_col=0, keep_default_na=False)
-            counts = matrix.to_numpy(int)
-            if (counts.trace(), counts.sum()) != (row.correct, row.clips):
+            classes, counts = evaluation.add_confusions([experiments_folder() / model for model in models])
+            if (counts.trace(), counts.sum()) != (runs['correct'].sum(), runs['clips'].sum()):
                 raise ValueError('it is of another evaluation')
-        except FileNotFoundError:
-            lines.append(f'- {row.label}: {about}; not drawn, experiments/{source} is not here (deleted, or made elsewhere)')
+        except FileNotFoundError as problem:
+            path = Path(problem.filename).relative_to(experiments_folder())
+            lines.append(f'- {label}: {about}; not drawn, experiments/{path} is not here (deleted, or made elsewhere)')
         except ValueError as problem:  # of pandas and of this function
-            lines.append(f'- {row.label}: {about}; not drawn, experiments/{source} cannot be used: {problem}')
+            lines.append(f'- {label}: {about}; not drawn, confusion_matrix.tsv of experiments/{models[0]} or another run cannot be used: '
+                         f'{problem}')
         else:
-            paths.append(folder / f'confusion_{row.dataset}_{slug(row.label)}.png')
-            lines.append(f'- [{row.label}]({paths[-1].name}): {about}')
+            paths.append(folder / f'confusion_{dataset}_{slug(label)}.png')
+            lines.append(f'- [{label}]({paths[-1].name}): {about}')
             with atomic(paths[-1]) as temporary:
-                figures.confusion(counts, list(matrix.columns), f'{row.dataset}: {row.label}\n{about}', temporary)
+                figures.confusion(counts, classes, f'{dataset}: {label}\n{about}', temporary)
     return paths, lines
 
 

@@ -6,7 +6,18 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import REFERENCE_COLUMNS, best_runs, compare, costs, holm, left_out, newest, read_references, summarise, verdicts
+from analysis import (
+    REFERENCE_COLUMNS,
+    compare,
+    costs,
+    holm,
+    left_out,
+    newest,
+    read_references,
+    summarise,
+    verdicts,
+    with_most_shots,
+)
 from conftest import results
 from reporting import accuracy_markdown, comparison_markdown, cost_markdown, interval_markdown, verdict_markdown
 from shared import UserError
@@ -260,7 +271,7 @@ def test_damaged_references(tmp_path, content, part):
         read_references(path)
 
 
-# ---- times, best runs ------------------------------------------------------------------------------------------------
+# ---- times, runs of matrices ------------------------------------------------------------------------------------------------
 
 def test_costs():
     found = costs(results({}, {'n_shot': '20', 'train_seconds': 3600.0}, {'method': 'TIMBRE', 'test_seconds': 0.5},
@@ -269,11 +280,12 @@ def test_costs():
     assert [cell.strip() for cell in cost_markdown(found).splitlines()[4].split('|')] == ['', 'VGG', '2', '1:00:10', '0:00:02', '']
 
 
-def test_best_runs():
-    rows = results({'accuracy': 0.9, 'date': '2023'}, {'accuracy': 0.6}, {'accuracy': 0.7, 'run': 1},
-                   {'accuracy': 0.7, 'n_shot': '20', 'fold': 2}, {'accuracy': 0.7, 'n_shot': '20', 'fold': 1},
-                   {'accuracy': 0.2, 'n_shot': 'all'}, {'accuracy': 0.1, 'method': 'TIMBRE'})
-    assert table(best_runs(rows), 'label', 'n_shot', 'fold', 'model') == [['TIMBRE', '5', 0, 'm6'], ['VGG', '20', 1, 'm4']]
+def test_runs_with_the_most_shots():
+    rows = results({'accuracy': 0.9, 'date': '2023'}, {'accuracy': 0.6}, {'accuracy': 0.7, 'n_shot': '20', 'fold': 2},
+                   {'accuracy': 0.7, 'n_shot': '20', 'fold': 1}, {'accuracy': 0.7, 'n_shot': '5', 'run': 3},
+                   {'accuracy': 0.1, 'method': 'TIMBRE', 'n_shot': 'all'}, {'accuracy': 0.1, 'method': 'TIMBRE', 'n_shot': '100'})
+    assert table(with_most_shots(rows), 'label', 'n_shot', 'fold', 'model') == [['TIMBRE', 'all', 0, 'm5'], ['VGG', '20', 1, 'm3'],
+                                                                               ['VGG', '20', 2, 'm2']]
 
 
 # ---- Markdown --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """From scores to decisions, accuracy, intervals, and the files that keep them."""
 import re
 
-import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +8,7 @@ import pytest
 import knn
 import representation
 from conftest import CLASSES, make_representation
-from evaluation import MeanPerClip, accuracy_interval, describe, mean_interval, write_decisions, write_summary
+from evaluation import MeanPerClip, accuracy_interval, add_confusions, describe, mean_interval, write_decisions, write_summary
 from methods import METHODS
 from results import COLUMNS, add_results, experiments_folder, read_results, result_row
 
@@ -127,14 +126,18 @@ def test_result(model):
     assert (model / 'test.result').read_text() == 'Accuracy: 0.6\nCorrect: 3 of 5 clips\n95 % interval: 0.2307 to 0.8824\n'
 
 
-def test_picture(model):
-    picture = matplotlib.image.imread(model / 'confusion_matrix.png')
-    assert min(picture.shape[:2]) > 200 and picture[..., :3].std() > 0.05
+def test_sum_of_confusion_matrices(model, tmp_path):
+    write_decisions(tmp_path / 'other', ['a', 'b'], ['a.wav', 'b.wav'], [2, 2], np.eye(3)[[2, 0]], CLASSES)
+    classes, counts = add_confusions([model, tmp_path / 'other'])
+    assert (classes, counts.tolist()) == (CLASSES, [[1, 1, 0], [0, 2, 0], [1, 1, 1]])
+    write_decisions(tmp_path / 'third', ['a'], ['a.wav'], [1], np.eye(2)[[1]], ['bird', 'rain'])
+    with pytest.raises(ValueError, match='other classes'):
+        add_confusions([model, tmp_path / 'third'])
 
 
 def test_nothing_else_is_left(model):
     assert {path.name for path in model.iterdir()} == {'test_predictions.tsv', 'confusion_matrix.tsv', 'class_report.tsv',
-                                                       'confusion_matrix.png', 'test.result'}
+                                                       'test.result'}
 
 
 def test_a_class_without_test_clips_is_in_every_table(tmp_path):

@@ -124,7 +124,7 @@ def check_run(data, model):
     assert {path.name for path in model.iterdir()} == {
         'train_ids.tsv', 'support.tsv', 'train_log.tsv', 'epoch_accuracies.tsv', 'model.weights.h5', 'model.json', 'prototypes.npz',
         'result.json', 'embeddings_train_set.npz', 'gt_train_set.npz', 'embeddings_test_set.npz', 'gt_test_set.npz',
-        'embeddings.png', 'test.result', 'test_predictions.tsv', 'confusion_matrix.tsv', 'confusion_matrix.png', 'class_report.tsv'}
+        'embeddings.png', 'test.result', 'test_predictions.tsv', 'confusion_matrix.tsv', 'class_report.tsv'}
     truth, tested = labels(data / config['gt_train']), labels(data / config['gt_test'])
     ids = [key for key, name in rows(model / 'train_ids.tsv')]
     shots = np.bincount(list(truth.values())) if config['n_shot'] == 'all' else [config['n_shot']] * 3

@@ -158,26 +158,29 @@ def test_configurations_tell_what_was_set(toy):
 
 # ---- confusion matrices ----------------------------------------------------------------------------------------------
 
-def test_confusion_of_the_best_runs(toy, monkeypatch):
+def test_confusion_of_all_runs_at_the_largest_n(toy, monkeypatch):
     rows = results({'experiment': 'fold_0_7', 'accuracy': 0.6, 'correct': 3, 'clips': 5, 'run': 2},
                    {'experiment': 'fold_0_7', 'accuracy': 0.4, 'correct': 2, 'clips': 5},
+                   {'experiment': 'fold_0_6', 'accuracy': 1.0, 'correct': 5, 'clips': 5, 'n_shot': '2'},
                    {'experiment': 'fold_1_8', 'method': 'log-learn VGG', 'fold': 1, 'accuracy': 1.0, 'correct': 5, 'clips': 5})
     keep_matrix(rows.loc[0], [[2, 1], [1, 1]])
-    keep_matrix(rows.loc[2], [[3, 0], [0, 2]])
+    keep_matrix(rows.loc[1], [[0, 3], [0, 2]])
+    keep_matrix(rows.loc[3], [[3, 0], [0, 2]])
     drawn = []
     draw = figures.confusion
     monkeypatch.setattr(figures, 'confusion', lambda *given: (drawn.append(given), draw(*given)))
     folder = reporting.write(rows, 'toy')
     assert {'confusion_toy_VGG.png', 'confusion_toy_log-learn_VGG.png'} < files(folder)
     assert [(matrix.tolist(), classes, title) for matrix, classes, title, _ in drawn] == [
-        ([[2, 1], [1, 1]], ['a', 'b'], 'toy: VGG\nn = 5, fold 0, run 2, accuracy 0.600'),
-        ([[3, 0], [0, 2]], ['a', 'b'], 'toy: log-learn VGG\nn = 5, fold 1, run 0, accuracy 1.000')]
+        ([[2, 4], [1, 3]], ['a', 'b'], 'toy: VGG\nn = 5, 2 run(s), accuracy 0.500'),
+        ([[3, 0], [0, 2]], ['a', 'b'], 'toy: log-learn VGG\nn = 5, 1 run(s), accuracy 1.000')]
     text = (folder / 'report.md').read_text()
-    assert '- [log-learn VGG](confusion_toy_log-learn_VGG.png): n = 5, fold 1, run 0, accuracy 1.000\n' in text
+    assert '- [log-learn VGG](confusion_toy_log-learn_VGG.png): n = 5, 1 run(s), accuracy 1.000\n' in text
 
 
-@pytest.mark.parametrize('damage, reason', [('deleted', 'is not here (deleted, or made elsewhere)'), ('text', 'cannot be used: '),
-                                            ('other', 'cannot be used: it is of another evaluation')])
+@pytest.mark.parametrize('damage, reason', [('deleted', 'experiments/fold_0_1/m0/confusion_matrix.tsv is not here (deleted, or made elsewhere)'),
+                                            ('text', 'confusion_matrix.tsv of experiments/fold_0_1/m0 or another run cannot be used: '),
+                                            ('other', 'confusion_matrix.tsv of experiments/fold_0_1/m0 or another run cannot be used: it is of another ')])
 def test_confusion_that_is_not_there(toy, damage, reason):
     rows = results({'correct': 3, 'clips': 5, 'accuracy': 0.6})
     path = keep_matrix(rows.loc[0], [[2, 1], [1 + (damage == 'other'), 1]])
@@ -187,7 +190,7 @@ def test_confusion_that_is_not_there(toy, damage, reason):
         shutil.rmtree(path.parents[1])
     folder = reporting.write(rows, 'toy')
     assert files(folder) == FILES | CURVES
-    assert f'not drawn, experiments/fold_0_1/m0/confusion_matrix.tsv {reason}' in (folder / 'report.md').read_text()
+    assert f'not drawn, {reason}' in (folder / 'report.md').read_text()
 
 
 @pytest.mark.parametrize('label, name', [('VGG', 'VGG'), ('log-learn VGG', 'log-learn_VGG'), ('a/../b', 'a_.._b'),

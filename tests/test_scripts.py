@@ -238,10 +238,10 @@ def test_files_of_a_model_agree(chain, method):
             assert (name, support) == (CLASSES[label], str(there))
             np.testing.assert_allclose([float(recall), float(precision), float(f1)],
                                        [hit / there, hit / max(told, 1), 2 * hit / (told + there)], rtol=1e-5)
-        assert (model / 'confusion_matrix.png').read_bytes().startswith(b'\x89PNG')
         accuracies.append(right / clips)
 
     folder = getattr(chain, method)
+    assert (folder / 'confusion_matrix.png').read_bytes().startswith(b'\x89PNG')
     lines = dict(line.split(': ', 1) for line in (folder / 'experiment.result').read_text().splitlines())
     assert lines['Experiment'] == folder.name
     np.testing.assert_allclose(json.loads(lines['Accuracies']), accuracies, atol=1e-6)
@@ -791,6 +791,6 @@ def test_settings_of_other_projects_change_nothing(trained, tmp_path):
         assert done.returncode == 0 and 'warning' not in done.stdout, done.stdout + done.stderr
         model, = models(experiments(data)[0])
         found.append((weights(model), (model / 'test_predictions.tsv').read_bytes()))
-        assert (model / 'confusion_matrix.png').is_file()
+        assert (model.parent / 'confusion_matrix.png').is_file()
     (ours, text), (theirs, other) = found
     assert ours.keys() == theirs.keys() and all(np.array_equal(ours[key], theirs[key]) for key in ours) and text == other

@@ -228,7 +228,7 @@ def lean(data, kept, killed):
     return experiment, text
 
 
-RESULTS = ['class_report.tsv', 'confusion_matrix.png', 'confusion_matrix.tsv', 'test.result', 'test_predictions.tsv']
+RESULTS = ['class_report.tsv', 'confusion_matrix.tsv', 'test.result', 'test_predictions.tsv']
 
 
 def test_files_and_log(data, kept, vggish_checkpoint):

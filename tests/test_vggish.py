@@ -363,7 +363,7 @@ def small(**layers):
     inputs = keras.Input((4, 6))
     x = keras.layers.Flatten()(inputs)
     for name, size in layers.items():
-        x = keras.layers.Dense(size, name=name)(x)
+        x = keras.layers.Dense(size, kernel_initializer=keras.initializers.GlorotUniform(seed=size), name=name)(x)
     return keras.Model(inputs, x)
 
 
