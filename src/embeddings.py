@@ -1,4 +1,5 @@
 """Embeddings of clips by a pretrained network, computed once per weights file and stored on disk."""
+import functools
 import hashlib
 import json
 
@@ -12,8 +13,14 @@ from shared import PROGRESS, UserError, data_folder, locked, write_json
 
 
 def of_split(split, config):
-    """embeddings_of the training and test clips of a fewshot.DataSplit."""
-    return embeddings_of([*split.train, *split.test], split.representation, config)
+    """embeddings_of the training and test clips of a fewshot.DataSplit; those of the last few splits stay in memory."""
+    keys = 'network', 'checkpoint', 'weights_sha256', 'embedding_layer', 'test_batch_size'
+    return _of_split(split, tuple((key, config[key]) for key in keys if key in config))
+
+
+@functools.lru_cache(maxsize=4)
+def _of_split(split, config):
+    return embeddings_of([*split.train, *split.test], split.representation, dict(config))
 
 
 def embeddings_of(keys, representation, config):
@@ -30,34 +37,39 @@ def embeddings_of(keys, representation, config):
     folder = representation.folder.with_name(f'{representation.folder.name}__{config["network"]}_{digest}')
     targets = {key: folder / f'{representation.digest(key)}.npy' for key in keys}  # named by the content of the sound
     with locked(folder.with_name(f'.lock_{folder.name}')):
-        pending = [key for key in keys if not is_complete(targets[key])]
+        found = {key: stored(targets[key]) for key in keys}
+        pending = [key for key in keys if found[key] is None]
         if pending:
             write_json(folder / 'config.json', about)
-            embed_and_store(pending, representation, config, targets)
-    return {key: np.load(targets[key]) for key in keys}
+            found.update(embed_and_store(pending, representation, config, targets))
+    return found
 
 
-def is_complete(path):
-    """Whether a file is a complete float32 array."""
+def stored(path):
+    """A complete float32 array on disk; None where there is none."""
     try:
-        return np.load(path, mmap_mode='r', allow_pickle=False).dtype == np.float32
+        array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
-        return False
+        return None
+    return array if array.dtype == np.float32 else None
 
 
 def embed_and_store(keys, representation, config, targets):
-    """Compute and store the embeddings of clips."""
+    """Compute, store and return the embeddings of clips: dictionary id -> (examples, D) float32."""
     import models_transfer  # imported here, because TensorFlow takes seconds to start and is rarely needed
     from backend import set_up_device, tf
     set_up_device()
     model = models_transfer.build({key: value for key, value in config.items() if key != 'n_frames'})
     embed = tf.function(lambda examples: model(examples, training=False), input_signature=[tf.TensorSpec(model.input_shape, tf.float32)])
+    found = {}
     for key, rows in tqdm(embed_clips(embed, keys, representation, config), desc='embeddings', total=len(keys), unit='clip',
                           **PROGRESS):
         if not np.isfinite(rows).all():
             raise UserError(f'the embeddings of id {key} are not finite: {data_folder() / representation.paths[key]} or the weights '
                             f'are damaged. Delete that file and {representation.remedy.replace(" first", " again")}')
         save_array(targets[key], rows, representation.digest(key))
+        found[key] = rows
+    return found
 
 
 def embed_clips(embed, keys, representation, config):

@@ -3,6 +3,7 @@
 An experiment folder is self-sufficient: its evaluation reads everything else there. models.list has a line per finished run.
 """
 import fcntl
+import functools
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import evaluation
 import figures
 from configuration import check, parse_overrides, print_overrides, same_experiment
 from results import add_results, config_hash, data_hash, experiments_folder, result_row
-from shared import UserError, listing, locked, read_json, write_json, write_text
+from shared import UserError, listing, locked, read_json, signature, write_json, write_text
 
 
 class Busy(Exception):
@@ -38,8 +39,15 @@ def list_experiments():
 
 
 def config_of(folder):
-    """An experiment's configuration; {} where it cannot be read."""
-    return _read_object(folder / 'config.json')
+    """An experiment's configuration; {} where it cannot be read. It is not to be changed: the last ones read stay in memory."""
+    path = folder / 'config.json'
+    current = signature(path) if path.is_file() else ''
+    return _config_of(path, current) if current else _read_object(path)
+
+
+@functools.lru_cache(maxsize=10_000)  # every start of an experiment looks at all of them
+def _config_of(path, _):
+    return _read_object(path)
 
 
 def finished_models(folder):

@@ -68,6 +68,8 @@ def add_results(rows):
             new = new.astype(str)
             key = ['experiment', 'run', 'config_hash', 'data']
             again = old.set_index(key).index.isin(new.set_index(key).index)
+            if set(old[again].itertuples(index=False)) == set(new.itertuples(index=False)):
+                return
             new = pd.concat([old[~again], new])
         with atomic(results_path()) as temporary:
             new.to_csv(temporary, sep='\t', index=False)

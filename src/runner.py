@@ -38,9 +38,11 @@ def run(plan, jobs, pending, after_round):
     Args:
         plan: plans.Plan.
         jobs, pending: lists of plans.Job.
-        after_round: called when all runs of a round (plans.Job.round) have ended, except after the last round.
+        after_round: called when all runs of a round (plans.Job.round) have ended, except after the last round, and unless the
+            previous call took more than a tenth of the time since.
     """
     waiting, failed, left = Counter(job.round for job in pending), {}, dict.fromkeys(pending)
+    next_call = 0.0
     try:
         write_state(plan, jobs, failed)
         with tqdm(total=len(pending), desc=plan.name, disable=not pending, bar_format=BAR, **{**PROGRESS, 'leave': True}) as bar:
@@ -55,12 +57,14 @@ def run(plan, jobs, pending, after_round):
                 told = f'failed: {outcome.message}' if outcome.message else f'accuracy {outcome.accuracy:.3f}'
                 elsewhere = ' by another process' if outcome.elsewhere else ''
                 bar.write(f'{job}: {told} ({plans.duration(outcome.seconds)}{elsewhere})')
-                if left and not waiting[job.round]:
+                if left and not waiting[job.round] and time.monotonic() >= next_call:
+                    begin = time.monotonic()
                     write_state(plan, jobs, failed)
                     try:
                         after_round()
                     except UserError as problem:  # no reason to stop
                         bar.write(f'no report so far: {problem}')
+                    next_call = time.monotonic() + 10 * (time.monotonic() - begin)
                 bar.set_postfix_str(f'{plans.Times(results).describe(list(left))} left' if left else '', refresh=False)
                 bar.update()
     finally:
