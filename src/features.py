@@ -63,7 +63,7 @@ def compute(path, config):
     """
     if config['type'] in FRONT_ENDS:
         front_end = FRONT_ENDS[config['type']]
-        return front_end.examples(path, {key: config[key] for key in front_end.options})
+        return front_end.from_file(path, **{key: config[key] for key in front_end.options})
     samples, rate = read_audio(path, config['resample_sr'], config['resampler'])
     with np.errstate(over='ignore', invalid='ignore'):  # checked below
         array = represent(samples, rate, config)

@@ -19,13 +19,16 @@ class FrontEnd:
     """How sounds become the input of networks. Networks with the same front end read the same representation.
 
     Attributes:
-        examples: function (path, config) -> (N, F, M) float32, or (T, M) for networks that take a clip as a whole. The
-            config has the keys `options`.
-        options: keys of a configuration that the arrays depend on.
-        constants: names and values of constants that they depend on.
+        from_file: function (path, **options) -> (N, F, M) float32, or (T, M) for networks that take a clip as a whole.
+        from_samples: the same of samples (length,) at sample_rate, without options.
+        sample_rate: Hz.
+        options: names of the options, keys of a configuration.
+        constants: names and values of constants that the arrays depend on.
         windows: function from such an array to the windows that the network embeds one by one, (W, F, M).
     """
-    examples: Callable
+    from_file: Callable
+    from_samples: Callable
+    sample_rate: int
     options: tuple
     constants: dict
     windows: Callable = lambda array: array
@@ -39,15 +42,17 @@ def constants(module, *names):
 # key: `type` of the representation
 FRONT_ENDS = {
     'audioset': FrontEnd(
-        lambda path, config: vggish_input.file_to_examples(path, **config), ('resampler', 'skip_silence'),
+        vggish_input.file_to_examples,
+        lambda samples: vggish_input.waveform_to_examples(samples, vggish_params.SAMPLE_RATE, rounded=False),
+        vggish_params.SAMPLE_RATE, ('resampler', 'skip_silence'),
         constants(vggish_params, 'SAMPLE_RATE', 'STFT_WINDOW_LENGTH_SECONDS', 'STFT_HOP_LENGTH_SECONDS', 'NUM_MEL_BINS',
                   'MEL_MIN_HZ', 'MEL_MAX_HZ', 'LOG_OFFSET', 'EXAMPLE_WINDOW_SECONDS')),
     'yamnet': FrontEnd(
-        lambda path, config: yamnet_input.file_to_patches(path, **config), ('resampler', 'skip_silence'),
+        yamnet_input.file_to_patches, yamnet_input.patches, yamnet_input.SAMPLE_RATE, ('resampler', 'skip_silence'),
         constants(yamnet_input, 'SAMPLE_RATE', 'STFT_WINDOW_SECONDS', 'STFT_HOP_SECONDS', 'NUM_BANDS', 'MEL_MIN_HZ',
                   'MEL_MAX_HZ', 'LOG_OFFSET', 'PATCH_FRAMES', 'PATCH_HOP')),
     'mobilenet': FrontEnd(
-        lambda path, config: mobilenet_input.file_to_log_mel(path, **config), ('resampler', 'level'),
+        mobilenet_input.file_to_log_mel, mobilenet_input.log_mel, mobilenet_input.SAMPLE_RATE, ('resampler', 'level'),
         constants(mobilenet_input, 'SAMPLE_RATE', 'HOP', 'WINDOW', 'FFT', 'NUM_BANDS', 'MEL_MIN_HZ', 'MEL_MAX_HZ',
                   'PRE_EMPHASIS', 'LOG_OFFSET', 'SHIFT', 'SCALE'),
         mobilenet_input.windows),
@@ -58,7 +63,8 @@ FRONT_ENDS = {
 
 def vggish_layer(path, output, seed):
     import vggish_slim
-    return vggish_slim.VGGish(path and vggish_slim.read_checkpoint(path), seed=seed, name='vggish')
+    activation = {} if output == 'embedding' else {'last_activation': None}
+    return vggish_slim.VGGish(path and vggish_slim.read_checkpoint(path), seed=seed, name='vggish', **activation)
 
 
 def yamnet_layer(path, output, seed):
@@ -71,6 +77,21 @@ def mobilenet_layer(variant):
         import mobilenet
         return mobilenet.build(variant, path, output, seed)
     return make
+
+
+@dataclass(frozen=True)
+class Sine:
+    """What a network computes of 3 s of a sine of 1 kHz, as its authors published or as their own code computes it.
+
+    Attributes: amplitude; shape of the input; output (name of the embedding), its mean and standard deviation; tolerance (part
+    of these figures).
+    """
+    amplitude: float
+    shape: tuple
+    mean: float
+    standard_deviation: float
+    tolerance: float
+    output: str = 'embedding'
 
 
 @dataclass(frozen=True)
@@ -89,6 +110,7 @@ class Network:
         outputs: D of each of its embeddings by name; the first one is the default.
         make_layer: function (path of the weights or None, name of the embedding, seed of random weights) -> Keras layer or
             model (N, F, M) -> (N, D) that is named as in NETWORKS.
+        sine: Sine for smoke_test.py; None: not known.
     """
     title: str
     address: str
@@ -103,6 +125,7 @@ class Network:
     input: dict
     outputs: dict
     make_layer: Callable
+    sine: Sine | None = None
 
     @property
     def front_end(self):
@@ -121,13 +144,13 @@ RAW = {'pre_processing': None, 'normalize': None, 'pad_short': 'repeat-pad'}
 AUDIOSET = 'AudioSet (sound tracks of YouTube)'
 
 
-def efficient_at(name, file, size, sha256, outputs):
+def efficient_at(name, file, size, sha256, outputs, sine=None):
     """The entry of a network that was released as EfficientAT."""
     return Network(
         title=name, address=f'https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/{file}', size=size, sha256=sha256,
         licence='MIT', trained_on=f'{AUDIOSET}, with its labels and with the predictions of an ensemble of transformers',
         download=name, entry=name, type='mobilenet', shape=(None, mobilenet_input.NUM_BANDS), input={**RAW, 'grid': 1},
-        outputs=outputs, make_layer=mobilenet_layer(name))
+        outputs=outputs, make_layer=mobilenet_layer(name), sine=sine)
 
 
 NETWORKS = {
@@ -145,7 +168,8 @@ NETWORKS = {
         # whole examples as they are stored: cut without overlap
         input={**RAW, 'n_frames': vggish_params.NUM_FRAMES, 'grid': vggish_params.NUM_FRAMES},
         outputs={'embedding': vggish_params.EMBEDDING_SIZE},
-        make_layer=vggish_layer),
+        make_layer=vggish_layer,
+        sine=Sine(1.0, (3, 96, 64), 0.000657, 0.343, 0.1, 'before the last ReLU')),
     'yamnet': Network(
         title='YAMNet',
         address='https://storage.googleapis.com/audioset/yamnet.h5',
@@ -159,9 +183,10 @@ NETWORKS = {
         shape=(yamnet_input.PATCH_FRAMES, yamnet_input.NUM_BANDS),
         input={**RAW, 'n_frames': yamnet_input.PATCH_FRAMES, 'grid': yamnet_input.PATCH_FRAMES},
         outputs={'embedding': 1024},
-        make_layer=yamnet_layer),
+        make_layer=yamnet_layer,
+        sine=Sine(0.5, (6, 96, 64), 0.085962, 0.457367, 0.001)),
     'mn04': efficient_at('mn04', 'mn04_as_mAP_432.pt', 4066513, '899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c',
-                         {'embedding': 384, 'hidden': 512}),
+                         {'embedding': 384, 'hidden': 512}, Sine(0.5, (300, 128), -0.076729, 0.242551, 0.001)),
     'mn10': efficient_at('mn10', 'mn10_as_mAP_471.pt', None, None, {'embedding': 960, 'hidden': 1280}),  # not known here
 }
 
