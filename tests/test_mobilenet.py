@@ -1,6 +1,6 @@
 """mn04 and mn10: input, structure, weights; the outputs of the authors' own code where the files are at hand.
 
-Environment variables: ESC10, folder of ESC-10; PRETRAINED, folder of mn04_as_mAP_432.pt; REFERENCE, folder of mn04_reference.npz.
+Environment variables: ESC10, folder of ESC-10; MN04, path of mn04_as_mAP_432.pt; REFERENCE, folder of mn04_reference.npz.
 """
 import os
 from pathlib import Path
@@ -13,12 +13,11 @@ from test_torch_file import write_tensors
 
 import mobilenet
 from backend import keras, tf
-from mobilenet_input import NUM_BANDS, VARIANTS, file_to_log_mel, log_mel, windows
+from mobilenet_input import NUM_BANDS, at_level, file_to_log_mel, log_mel, windows
 from shared import UserError
 
-ESC10, PRETRAINED, REFERENCE = (Path(os.environ.get(name, '')) for name in ('ESC10', 'PRETRAINED', 'REFERENCE'))
-WEIGHTS = PRETRAINED / VARIANTS['mn04']['file']
-needs_weights = pytest.mark.skipif(not WEIGHTS.is_file(), reason='PRETRAINED names no folder with the weights of mn04')
+ESC10, WEIGHTS, REFERENCE = (Path(os.environ.get(name, '')) for name in ('ESC10', 'MN04', 'REFERENCE'))
+needs_weights = pytest.mark.skipif(not WEIGHTS.is_file(), reason='MN04 does not name a file of weights')
 needs_reference = pytest.mark.skipif(not (REFERENCE / 'mn04_reference.npz').is_file(), reason='REFERENCE is not set')
 needs_sounds = pytest.mark.skipif(not (ESC10 / '002 - Rain').is_dir(), reason='ESC10 is not set')
 CLIPS = ['001 - Dog bark/2-114280-A.ogg', '002 - Rain/4-161127-A.ogg', '004 - Baby cry/2-50666-A.ogg']
@@ -92,6 +91,12 @@ def test_files(tmp_path):
     np.testing.assert_allclose(found[5:-5, 30:45], expected[5:-5, 30:45], atol=0.01)
 
 
+def test_level(tmp_path):
+    path = write_sound(tmp_path / 'x.wav', tone(1000, 1, 32000) * 0.01, 32000, subtype='FLOAT')
+    np.testing.assert_allclose(file_to_log_mel(path, level=-20), log_mel(tone(1000, 1, 32000) * np.sqrt(0.08)), atol=1e-3)
+    np.testing.assert_array_equal(at_level(np.zeros(5, np.float32), -20), np.zeros(5))
+
+
 @pytest.mark.parametrize('frames, starts', [(1, [0]), (1000, [0]), (1001, [0, 1]), (1500, [0, 500]), (1501, [0, 500, 501]),
                                             (2000, [0, 500, 1000]), (2700, [0, 500, 1000, 1500, 1700])])
 def test_windows(frames, starts):
@@ -108,7 +113,7 @@ def test_sizes(variant, millions, embedding, hidden):
     sizes = {'embedding': embedding, 'hidden': hidden, 'logits': 527}
     for output, size in sizes.items():
         model = mobilenet.build(variant, output=output)
-        assert model.output_shape == (None, size) and VARIANTS[variant][output] == size
+        assert model.output_shape == (None, size)
     trainable = sum(np.prod(variable.shape) for variable in model.trainable_variables)
     assert abs(trainable / 1e6 - millions) < 0.005
 
@@ -223,7 +228,7 @@ def test_weights_come_back(tmp_path, file_weights):
 
 
 @pytest.mark.parametrize('change, message', [
-    (lambda t: t.pop('features.16.1.bias'), r'no file of mn04: features\.16\.1\.bias is missing'),
+    (lambda t: t.pop('features.16.1.bias'), r'does not hold the weights of mn04: features\.16\.1\.bias is missing'),
     (lambda t: t.update(extra=np.zeros(2, np.float32)), 'extra is left over'),
     (lambda t: t.update({'features.0.0.weight': np.zeros((8, 1, 5, 5), np.float32)}),
      r'features\.0\.0\.weight has shape \(8, 1, 5, 5\), not \(8, 1, 3, 3\)'),
@@ -237,7 +242,7 @@ def test_files_that_do_not_fit(tmp_path, file_weights, change, message):
 
 def test_files_of_the_other_network_and_no_files(tmp_path, file_weights):
     path = write_tensors(tmp_path / 'w.pt', file_weights[1])
-    with pytest.raises(UserError, match=r'no file of mn10: .*has shape .*python \.\./aux/download\.py mn10'):
+    with pytest.raises(UserError, match=r'does not hold the weights of mn10: .*has shape .*python \.\./aux/download\.py mn10'):
         mobilenet.build('mn10', path)
     path.write_bytes(b'something else')
     with pytest.raises(UserError, match=r'cannot be read as a PyTorch file.*download\.py mn04'):
