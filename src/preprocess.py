@@ -2,7 +2,7 @@
 
 Usage:  python preprocess.py asc_spec
         python preprocess.py spec dataset=mine num_processing_units=4
-        python preprocess.py esc10_audioset
+        python preprocess.py esc10_mn04
 Reads:  index/<dataset>/index_<dataset>_folds_all.tsv and the sound files.
 Writes: audio_representation/<identifier>__<type>/ under DATA_FOLDER: the arrays, config.json, index_<machine_i>.tsv,
         index.tsv, errors_<machine_i>.tsv. Files that are up to date stay, so an interrupted run continues.
@@ -11,6 +11,7 @@ import sys
 
 import representation
 from configuration import configuration_from_command_line
+from pretrained import NETWORKS
 from shared import run_script
 
 
@@ -21,7 +22,8 @@ def main():
         sys.exit(f'\n{len(refused)} sound files were refused; all others are done. Correct or remove them and run the same '
                  f'command again, or train without them (skip_missing=True)')
     if config['type'] != 'waveform':
-        command = 'sl_train.py spec' if config['type'] == 'time-freq' else 'transfer_train.py audioset'
+        networks = [name for name, network in NETWORKS.items() if network.type == config['type']]
+        command = f'frozen.py {networks[0]}' if networks else 'sl_train.py spec'
         own = config['identifier'] != config['dataset']
         folder = f' audio_representation_folder={config["audio_representation_folder"]}' if own else ''
         print(f'next: python {command} dataset={config["dataset"]} n_shot=10{folder}')

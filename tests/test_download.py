@@ -20,20 +20,23 @@ import types
 import zipfile
 from pathlib import Path
 
-import pooch
+import numpy as np
 import pytest
 import soundfile
 
 import commands
 from conftest import tone
+from pretrained import NETWORKS
 from shared import run_script
+from test_torch_file import write_tensors
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'aux'))
 import download
-from download import SOURCES, File
+import sources
 from index_asc import DEVELOPMENT, EVALUATION, SCENES
 from index_us8k import CLASSES as US8K
+from sources import SOURCES, File
 
 BELOW = '/some/folder'  # of the mirror
 
@@ -156,16 +159,22 @@ def asc():
 
 def esc(leave_out=0):
     """ESC-50 with a clip per class and fold."""
-    root = f'ESC-50-{download.ESC_COMMIT}'
+    root = f'ESC-50-{sources.ESC_COMMIT}'
     rows = [(f'{fold}-{target}-A-{target}.wav', fold, target) for fold in range(1, 6) for target in range(50)]
     table = ['filename,fold,target,category,esc10,src_file,take']
     table += [f'{name},{fold},{target},class{target},{target < 10},1,A' for name, fold, target in rows]
     sounds = {f'{root}/audio/{name}': wav() for name, _, _ in rows[leave_out:]}
-    return {f'{download.ESC_COMMIT}.zip': zipped({**sounds, f'{root}/meta/esc50.csv': '\n'.join(table).encode()})}
+    return {f'{sources.ESC_COMMIT}.zip': zipped({**sounds, f'{root}/meta/esc50.csv': '\n'.join(table).encode()})}
 
 
 def vggish():
     return {'vggish_model.ckpt': bytes(range(256)) * 40}
+
+
+def mn10():
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_tensors(Path(folder) / 'w.pt', {'features.0.0.weight': np.zeros(5, np.float32)})
+        return {'mn10_as_mAP_471.pt': path.read_bytes()}
 
 
 # ---- starting the script ---------------------------------------------------------------------------------------------
@@ -174,7 +183,7 @@ CONTENT = {'us8k': (us8k, {'audio/fold*/*.wav': 100}),
            'asc': (asc, {f'{DEVELOPMENT}/audio/*.wav': 15, f'{EVALUATION}/audio/*.wav': 15}),
            'esc10': (esc, {'audio/*.wav': 250}),
            'esc50': (esc, {'audio/*.wav': 250}),
-           'vggish': (vggish, None)}
+           'vggish': (vggish, None), 'mn10': (mn10, None)}
 
 
 @pytest.fixture
@@ -193,12 +202,13 @@ def publish(server, monkeypatch, tmp_path):
         files = []
         for file in source.files:
             data, (algorithm, _, _) = archives[file.name], (file.checksum or '').partition(':')
-            files.append(dataclasses.replace(file, size=file.size and len(data), checksum=file.checksum and
+            files.append(dataclasses.replace(file, size=file.size and len(data), sizes=file.sizes and
+                                             range(len(data) - 100, len(data) + 1), checksum=file.checksum and
                                              f'{algorithm}:{hashlib.new(algorithm, data).hexdigest()}'))
         small = dataclasses.replace(source, files=files, fetched=sum(map(len, archives.values())), unpacked=100_000,
                                     content=counts and {**source.content, **counts})
-        if name == 'vggish':
-            small = dataclasses.replace(small, place=tmp_path / 'src/vggish_model.ckpt')
+        if name in NETWORKS:
+            small = dataclasses.replace(small, place=tmp_path / 'src' / source.place.name)
         monkeypatch.setitem(SOURCES, name, small)
         server.files.update(archives)
         return small
@@ -290,9 +300,21 @@ def test_esc10_and_esc50_are_fetched_once(run, publish, server):
     assert server.requests == []
 
 
+def test_weights_without_a_published_checksum(run, refused, publish, server, tmp_path):
+    source, (data,) = publish('mn10'), mn10().values()
+    server.files['mn10_as_mAP_471.pt'] = data[:-50]
+    refused(['cannot be read as a PyTorch file', 'deleted', 'begins again'], 'mn10')
+    server.files['mn10_as_mAP_471.pt'] = b'x' * 50
+    refused([f'it has 50 bytes, expected {len(data) - 100} to '], 'mn10')
+    server.files['mn10_as_mAP_471.pt'] = data
+    output = succeeded(run('mn10'))
+    assert f'sha256 {hashlib.sha256(data).hexdigest()}. No checksum is published' in output
+    assert source.place.read_bytes() == data and output.endswith('next: cd src && python smoke_test.py mn10\n')
+
+
 def test_checkpoint(run, refused, publish, server, tmp_path):
     source, (data,) = publish('vggish'), vggish().values()
-    assert succeeded(run('vggish')).endswith('\nnext: cd src && python vggish_smoke_test.py\n')
+    assert succeeded(run('vggish')).endswith('\nnext: cd src && python smoke_test.py vggish\n')
     assert source.place.read_bytes() == data and [path.name for path in source.place.parent.iterdir()] == [source.place.name]
     assert ranges(server) == [None]
     assert 'nothing to fetch' in succeeded(run('vggish')) and ranges(server) == []
@@ -338,7 +360,7 @@ def test_wrong_checksum(run, refused, publish, server, audio):
     right, name = server.files['UrbanSound8K.tar.gz'], 'UrbanSound8K.tar.gz'
     server.files[name] = right[:-1] + bytes([right[-1] ^ 1])
     found = hashlib.md5(server.files[name]).hexdigest()
-    refused([f'{server.mirror}/{name}', found, source.files[0].checksum.removeprefix('md5:'), 'deleted', 'from the beginning',
+    refused([f'{server.mirror}/{name}', found, source.files[0].checksum.removeprefix('md5:'), 'deleted', 'begins again',
              '--mirror'], 'us8k')
     assert list(audio.iterdir()) == []
     server.files[name] = right
@@ -353,8 +375,8 @@ def test_continued_after_the_server_broke_off(run, refused, publish, server, aud
     publish('us8k')
     name, whole = 'UrbanSound8K.tar.gz', server.files['UrbanSound8K.tar.gz']
     server.cut[name], server.ranges, server.lengths = 1000, can_continue, lengths
-    message = refused([f'{server.mirror}/{name}', 'continues after the 1.00kB that have arrived', '--mirror'], 'us8k')
-    assert ('the connection broke off' if lengths else 'ended too early') in message
+    message = refused([f'{server.mirror}/{name}', 'continues after what has arrived', '--mirror'], 'us8k')
+    assert ('the connection broke off' if lengths else 'it has 1000 bytes, expected') in message
     assert not (audio / 'us8k').exists()
     assert (audio / f'us8k.download/{name}.part').read_bytes() == whole[:1000]
     output = succeeded(run('us8k'))
@@ -371,7 +393,7 @@ def test_only_what_is_missing_is_fetched(run, refused, publish, server, audio):
     name = f'{EVALUATION}.audio.1.zip'
     assert next(file for file in source.files if file.name == name).size is None
     server.cut[name] = 250
-    refused([name, 'continues after the 250B'], 'asc')
+    refused([name, 'continues after what has arrived'], 'asc')
     server.requests.clear()
     (audio / f'asc.download/{name}.part').write_bytes(server.files[name])
     succeeded(run('asc'))
@@ -388,7 +410,7 @@ def test_a_part_of_another_file_is_noticed(run, refused, publish, server, audio,
     publish('us8k')
     (audio / 'us8k.download').mkdir(parents=True)
     (audio / f'us8k.download/{name}.part').write_bytes(part or b'x' * len(server.files[name]))
-    refused([name, 'is not the published', 'deleted', 'from the beginning'], 'us8k')
+    refused([name, 'did not bring the published', 'deleted', 'begins again'], 'us8k')
     assert ranges(server) == ['bytes=1000-'] * asked
     succeeded(run('us8k'))
     assert ranges(server) == [None]
@@ -420,8 +442,8 @@ def test_redirection(run, refused, publish, server):
 
 def test_archive_without_checksum_is_never_continued(run, refused, publish, server):
     publish('esc50')
-    server.cut[f'{download.ESC_COMMIT}.zip'] = 1000
-    refused(['the connection broke off', 'from the beginning'], 'esc50')
+    server.cut[f'{sources.ESC_COMMIT}.zip'] = 1000
+    refused(['the connection broke off', 'begins again'], 'esc50')
     succeeded(run('esc50'))
     assert ranges(server) == [None, None]
 
@@ -445,7 +467,7 @@ def test_no_server(refused, publish, server, audio, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['download.py', 'us8k'])  # without --mirror: the published address
     with pytest.raises(SystemExit, match=f'{re.escape(source.files[0].url)} could not be fetched: Name or service not known'):
         run_script(download.main)
-    monkeypatch.setattr(pooch.downloaders, 'DEFAULT_TIMEOUT', 0.1)
+    monkeypatch.setattr(download, 'TIMEOUT', 0.1)
     server.silent = True
     refused(['timed out', '--mirror'], 'us8k')
     assert list(audio.iterdir()) == [] and ranges(server) == [None]
@@ -462,7 +484,7 @@ def test_mirror_addresses(run, publish, server, slashes):
     publish('vggish')
     succeeded(run('vggish', '--mirror', server.mirror + slashes))
     assert server.requests == [('/some/folder/vggish_model.ckpt', None)]
-    assert len(server.agents) == 1 and server.agents.pop().startswith('pooch/')
+    assert len(server.agents) == 1 and server.agents.pop().startswith('download.py (requests ')
 
 
 def test_interruption_by_hand(run, publish, server, audio, monkeypatch):
@@ -554,11 +576,11 @@ def test_nothing_leaves_the_folder(tmp_path, name):
 
 def damaged(how):
     """ESC-50's archive, damaged."""
-    data = esc()[f'{download.ESC_COMMIT}.zip']
+    data = esc()[f'{sources.ESC_COMMIT}.zip']
     return {'truncated': data[:-30], 'half': data[:len(data) // 2], 'a page': b'<html>sorry</html>', 'empty': b'',
             'a bit turned': data[:100] + bytes([data[100] ^ 1]) + data[101:], 'hostile': HOSTILE['up.zip'],
             'other root': zipped({'ESC-50-master/meta/esc50.csv': b''}),
-            'lacks sounds': esc(leave_out=3)[f'{download.ESC_COMMIT}.zip']}[how]
+            'lacks sounds': esc(leave_out=3)[f'{sources.ESC_COMMIT}.zip']}[how]
 
 
 @pytest.mark.parametrize('how, why', [
@@ -566,8 +588,8 @@ def damaged(how):
     ('a bit turned', 'cannot be unpacked'), ('hostile', "entry '../escape' is a link or a device, or leads out of the folder"),
     ('other root', 'it lacks meta/esc50.csv (0 of 1), audio/*.wav (0 of 250)'), ('lacks sounds', 'audio/*.wav (247 of 250)')])
 def test_damaged_archive_without_checksum(run, refused, publish, server, audio, how, why):
-    publish('esc50', {f'{download.ESC_COMMIT}.zip': damaged(how)})
-    refused([why, f'{download.ESC_COMMIT}.zip', 'was deleted', '--mirror'], 'esc50')
+    publish('esc50', {f'{sources.ESC_COMMIT}.zip': damaged(how)})
+    refused([why, f'{sources.ESC_COMMIT}.zip', 'was deleted', '--mirror'], 'esc50')
     assert list(audio.iterdir()) == []
     server.files.update(esc())
     succeeded(run('esc50'))
@@ -583,7 +605,7 @@ def test_errors_while_unpacking(refused, publish, audio, monkeypatch, code, mess
     publish('esc50')
     monkeypatch.setattr(zipfile.ZipFile, 'extract', fail)
     refused([message], 'esc50')
-    assert [path.name for path in audio.rglob('*.zip')] == [f'{download.ESC_COMMIT}.zip'] * kept
+    assert [path.name for path in audio.rglob('*.zip')] == [f'{sources.ESC_COMMIT}.zip'] * kept
     assert not (audio / 'esc50').exists() and not (audio / 'esc50.download/unpacked').exists()
 
 
@@ -655,23 +677,25 @@ def test_two_processes(run, refused, publish, server, audio):
 
 def test_published_files():
     files = {name: source.files for name, source in SOURCES.items()}
-    assert list(files) == ['us8k', 'asc', 'esc10', 'esc50', 'vggish'] and files['esc10'] == files['esc50']
+    assert list(files) == ['us8k', 'asc', 'esc10', 'esc50', *NETWORKS] and files['esc10'] == files['esc50']
+    for name, network in NETWORKS.items():
+        assert [(file.url, file.size) for file in files[name]] == [(network.address, network.size)]
     parts = {archive: [f'{archive}.{part}.zip' for part in (*before, *(f'audio.{i}' for i in range(1, last + 1)))]
              for archive, before, last in ((DEVELOPMENT, ('doc', 'meta', 'error'), 10), (EVALUATION, ('doc', 'meta'), 4))}
     assert [file.name for file in files['asc']] == parts[DEVELOPMENT] + parts[EVALUATION]
     assert [file.name for name in ('us8k', 'esc50', 'vggish') for file in files[name]] == \
-        ['UrbanSound8K.tar.gz', f'{download.ESC_COMMIT}.zip', 'vggish_model.ckpt']
+        ['UrbanSound8K.tar.gz', f'{sources.ESC_COMMIT}.zip', 'vggish_model.ckpt']
     digits = {'md5': 32, 'sha256': 64}
-    for file in (file for name in ('us8k', 'asc', 'vggish') for file in files[name]):
+    for file in (file for name in ('us8k', 'asc', 'vggish', 'mn04', 'yamnet') for file in files[name]):
         algorithm, _, checksum = file.checksum.partition(':')
         assert re.fullmatch(f'[0-9a-f]{{{digits[algorithm]}}}', checksum)
         assert file.size is None or file.size > 1000
-    every = [file for name in ('us8k', 'asc', 'esc50', 'vggish') for file in files[name]]
+    every = [file for name in ('us8k', 'asc', 'esc50', 'vggish', 'mn04', 'yamnet') for file in files[name]]
     assert len({file.checksum for file in every}) == len({file.url for file in every}) == len(every)
-    assert all(file.url.startswith('https://') and download.address(file, None) == file.url for file in every)
+    assert all(file.url.startswith('https://') for file in every)
     assert [file.name for file in every if file.size is None] == \
-        [f'{EVALUATION}.{part}.zip' for part in ('doc', 'meta', 'audio.1')] + [f'{download.ESC_COMMIT}.zip']
-    for source in SOURCES.values():  # the sizes that are not known: less than two further archives of a gigabyte
+        [f'{EVALUATION}.{part}.zip' for part in ('doc', 'meta', 'audio.1')] + [f'{sources.ESC_COMMIT}.zip']
+    for source in (SOURCES[name] for name in SOURCES if name != 'mn10'):  # the sizes that are not known: less than two further archives of a gigabyte
         known = sum(file.size or 0 for file in source.files)
         assert known <= source.fetched < known + 2e9
         assert source.unpacked > source.fetched if source.content else source.unpacked == 0
@@ -691,7 +715,7 @@ def test_list(run):
 
 def test_nothing_named(run):
     code, output = run()
-    assert code == 2 and 'us8k, asc, esc10, esc50, vggish' in output
+    assert code == 2 and 'us8k, asc, esc10, esc50, vggish, yamnet, mn04, mn10' in output
 
 
 def test_file_names_its_last_part():

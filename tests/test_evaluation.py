@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import shallow
 import representation
+import shallow
 from conftest import CLASSES, make_representation
 from evaluation import MeanPerClip, accuracy_interval, add_confusions, describe, mean_interval, write_decisions, write_summary
 from methods import METHODS

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tone, write_sound
 from scipy.signal import correlate2d
-from test_torch_file import write_tensors
 
 import mobilenet
 from backend import keras, tf
+from conftest import tone, write_sound
 from mobilenet_input import NUM_BANDS, at_level, file_to_log_mel, log_mel, windows
 from shared import UserError
+from test_torch_file import write_tensors
 
 ESC10, WEIGHTS, REFERENCE = (Path(os.environ.get(name, '')) for name in ('ESC10', 'MN04', 'REFERENCE'))
 needs_weights = pytest.mark.skipif(not WEIGHTS.is_file(), reason='MN04 does not name a file of weights')

@@ -8,11 +8,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import tone, write_sound
 from scipy.signal import correlate2d
 
 import yamnet
 from backend import tf
+from conftest import tone, write_sound
 from mobilenet import FixedNormConv2D
 from shared import UserError
 from yamnet_input import file_to_patches, patches, tensorflow_hann
