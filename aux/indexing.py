@@ -10,9 +10,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
 import config_file
 from shared import UserError, listing, write_dataset
 
-# what libsndfile decodes by itself; headerless formats (.raw, .gsm, .vox) are left out, nobody could tell their sample rate
-AUDIO_SUFFIXES = frozenset('''.aif .aifc .aiff .au .avr .caf .flac .iff .mp1 .mp2 .mp3 .nist .oga .ogg .opus .paf .pvf .rf64
-                              .sf .snd .sph .svx .voc .w64 .wav .wave'''.split())
+# what libsndfile or FFmpeg decodes by itself; headerless formats (.raw, .gsm, .vox) are left out: their sample rate is unknown
+AUDIO_SUFFIXES = frozenset('''.3g2 .3gp .aac .ac3 .aif .aifc .aiff .amr .au .avr .caf .flac .iff .m4a .m4b .mka .mov .mp1 .mp2 .mp3
+                              .mp4 .nist .oga .ogg .opus .paf .pvf .rf64 .sf .snd .sph .svx .voc .w64 .wav .wave .webm
+                              .wma'''.split())
 
 
 def parser(doc, folder_help, name=None):

@@ -1,8 +1,10 @@
 """From a sound file of any rate, channels and format to checked mono samples.
 
-Decoding is libsndfile's (WAV, FLAC, Ogg, MP3, AIFF, ...); resampling is librosa's.
+libsndfile decodes what it reads exactly (WAV, FLAC, Ogg, MP3, AIFF, ...), FFmpeg (PyAV) the rest (M4A, WebM, AMR, BW64, ...). A file
+is used as a whole or refused: what it holds, what its header promises and what was decoded have to agree. Resampling is librosa's.
 """
 import io
+import re
 import struct
 from pathlib import Path
 
@@ -12,8 +14,18 @@ import soundfile
 from shared import UserError
 
 TOLERANCE = 0.01  # part of the sound that may be missing: headers that are off by a few samples are common
+PADDING = 0.15    # s that lossy codecs may add or leave out at the ends
 UNKNOWN = 2 ** 62  # libsndfile gives 2^63 - 1 as the length of a FLAC file that was written to a pipe
+PLACEHOLDER = 0x7FFF0000  # lengths from here on in 32 bits: a program that writes to a pipe, or died, did not know better
+CANCELLED = 0.01  # part of the channels' level that must be left in their mean
+CONVERT = 'convert it, e.g. to WAV with ffmpeg'
+# formats that do not store their length: the end of such a file could be missing without a trace
+ENDLESS = {'IRCAM', 'PAF', 'PVF', 'RAW', 'XI'}
+# formats of FFmpeg whose duration is an estimate
+ESTIMATED = {'mp3', 'aac', 'amr', 'amrnb', 'amrwb', 'ogg'}
 
+
+# ---- mono samples ----------------------------------------------------------------------------------------------------
 
 def read_audio(path, sample_rate, resampler='soxr_hq'):
     """Decode a sound file to mono at one sample rate.
@@ -24,42 +36,26 @@ def read_audio(path, sample_rate, resampler='soxr_hq'):
         resampler: a `res_type` of librosa.resample; not used when the rate is right already.
 
     Returns (samples, rate): samples float32, shape (length,), the mean over channels, full scale = 1.
-    Raises UserError as `decode`, and when samples are NaN or infinite. Silence is legal audio.
+    Raises UserError as `decode`, when samples are NaN or infinite, and when the channels cancel each other. Silence is legal audio.
     """
     samples, rate = decode(path)
-    samples = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if not np.isfinite(samples).all():
-        raise UserError(f'{np.count_nonzero(~np.isfinite(samples))} samples are NaN or infinite')
+    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    if not np.isfinite(mono).all():
+        raise UserError(f'{np.count_nonzero(~np.isfinite(mono))} samples are NaN or infinite')
+    check_cancellation(samples, mono)
     if sample_rate is None or rate == sample_rate:
-        return np.ascontiguousarray(samples), rate
-    return resample(samples, rate, sample_rate, resampler), sample_rate
+        return np.ascontiguousarray(mono), rate
+    return resample(mono, rate, sample_rate, resampler), sample_rate
 
 
-def decode(path):
-    """Samples of a sound file as they are, (length, channels) float32, full scale = 1, and its rate in Hz.
-
-    Raises UserError when the file is missing, empty, truncated or not audio.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError('the file does not exist')
-    if path.stat().st_size == 0:
-        raise UserError('the file is empty (0 bytes)')
-    source = checked_source(path)
-    try:
-        with soundfile.SoundFile(source) as file:
-            rate, promised = file.samplerate, file.frames
-            if promised < UNKNOWN:
-                samples = file.read(dtype='float32', always_2d=True)
-    except (soundfile.SoundFileError, RuntimeError, TypeError) as problem:
-        raise UserError(f'not readable as audio ({problem}); convert it, e.g. to WAV with ffmpeg') from None
-    if promised >= UNKNOWN:
-        samples = read_stream(path)
-    if len(samples) == 0:
-        raise UserError('the file has no samples')
-    if len(samples) < (1 - TOLERANCE) * promised and promised < UNKNOWN:
-        raise UserError(f'truncated: {len(samples)} of {promised} samples can be decoded')
-    return samples, rate
+def check_cancellation(samples, mono):
+    """Raise UserError if the mean (length,) of channels (length, channels) is nearly silent though the channels are not."""
+    if samples.shape[1] == 1:
+        return
+    before, after = (float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))) for x in (samples, mono))
+    if after < CANCELLED * before:
+        raise UserError(f'its channels are out of phase: their mean has a level of {after:.2g}, they have {before:.2g} of full scale. '
+                        f'Export one channel, or invert one')
 
 
 def resample(samples, rate, new_rate, resampler):
@@ -71,8 +67,85 @@ def resample(samples, rate, new_rate, resampler):
     return librosa.resample(samples, orig_sr=rate, target_sr=new_rate, res_type=resampler)
 
 
+# ---- decoding --------------------------------------------------------------------------------------------------------
+
+def decode(path):
+    """Samples of a sound file as they are, (length, channels) float32, full scale = 1, and its rate in Hz.
+
+    Raises UserError when the file is missing, empty, truncated or not audio, or when its header does not fit its content.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError('the file does not exist')
+    if path.stat().st_size == 0:
+        raise UserError('the file is empty (0 bytes)')
+    with open(path, 'rb') as file:
+        start = file.read(512)
+    source = path
+    if start[:4] == b'RIFF':
+        source = checked_wav(path)
+    elif start[:4] == b'OggS' and count_ogg_streams(path) > 1:  # of joined files, libsndfile reads the first one
+        return decode_with_ffmpeg(path)
+    try:
+        samples, promised, rate, form = decode_with_libsndfile(source, path)
+    except (soundfile.SoundFileError, RuntimeError, TypeError) as problem:
+        if 'malformed' in str(problem) or 'lost sync' in str(problem):  # a format that it knows, but damaged
+            raise UserError(f'not readable as audio ({problem}): the file is damaged') from None
+        check_content(start)
+        return decode_with_ffmpeg(path)
+    if form == 'MP3':
+        return whole_mp3(path, samples, promised, rate)
+    if len(samples) == 0:
+        raise UserError('the file has no samples')
+    return samples, rate
+
+
+def decode_with_libsndfile(source, path):
+    """Samples (length, channels) float32, how many the header promises, rate, and the name of the format.
+
+    Args:
+        source: path, or a file in memory with the same content and a corrected header.
+        path: for streams without a length.
+
+    Raises UserError when fewer samples can be decoded than the header promises, or if the format promises nothing; soundfile's errors
+    when libsndfile cannot read the file.
+    """
+    with soundfile.SoundFile(source) as file:
+        rate, promised, form, log = file.samplerate, file.frames, file.format, file.extra_info
+        stream = promised >= UNKNOWN or not file.seekable()  # the latter: e.g. GSM and G.721
+        samples = read_stream(path) if stream else file.read(dtype='float32', always_2d=True)
+    if form in ENDLESS:
+        raise UserError(f'{form} files do not store their length, so that a missing end cannot be noticed: {CONVERT}')
+    promised = max(promised if promised < UNKNOWN else 0, frames_in_header(log, start_of(path, form)))
+    if form != 'MP3' and len(samples) < (1 - TOLERANCE) * promised:
+        raise truncated(len(samples), promised, rate)
+    missing = [(int(told), int(found)) for told, found in re.findall(r'(\d+) \(should be (\d+)\)', log)]
+    missing += [(int(told), int(found)) for told, found in re.findall(r'Data length (\d+) should be (\d+)', log)]
+    for told, found in missing:
+        if told < PLACEHOLDER and found < (1 - TOLERANCE) * told and 'RF64' != form:
+            raise UserError(f'truncated: {told - found} of {told} bytes are missing')
+    if 'Seems to be a truncated file' in log:
+        raise UserError(f'truncated: its header promises more than the {len(samples) / rate:.3f} s that can be decoded')
+    return samples, promised, rate, form
+
+
+def start_of(path, form):
+    """The text header of a NIST file, whose length libsndfile does not tell; '' for other formats."""
+    return path.open('rb').read(1024).decode('ascii', 'replace') if form == 'NIST' else ''
+
+
+def frames_in_header(log, text):
+    """Frames that a header promises, as libsndfile's log of it or a NIST header tells; 0 where it does not."""
+    found = [*re.findall(r'(?:\n\s*Frames\s*|Rows : 1    Cols ): (\d+)', log), *re.findall(r'sample_count -i (\d+)', text)]
+    return max(map(int, found), default=0)
+
+
+def truncated(found, promised, rate):
+    return UserError(f'truncated: {found / rate:.3f} of {promised / rate:.3f} s can be decoded')
+
+
 def read_stream(path):
-    """Samples (length, channels) of a file that does not know its length."""
+    """Samples (length, channels) of a file that does not know its length, or in which libsndfile cannot go back."""
     class Stream(soundfile.SoundFile):
         def seekable(self):  # otherwise every read ends with a seek, which such a file refuses
             return False
@@ -84,40 +157,135 @@ def read_stream(path):
     return np.concatenate(blocks)
 
 
-def checked_source(path):
-    """What to decode of a file: its path, or a copy in memory with a header that has been completed.
+def decode_with_ffmpeg(path):
+    """Samples (length, channels) float32 of the first sound track, and its rate.
 
-    Raises UserError when a file's own structure says that its end is missing: libsndfile reads on without a word. WAV
-    and AIFF name the length of their sound chunk, the last page of an Ogg stream is marked.
+    Raises UserError when FFmpeg cannot read the file or a part of it, or finds less than the container promises.
+    """
+    import av  # a second decoder for few files
+    av.logging.set_level(av.logging.PANIC)
+    try:
+        with av.open(str(path), metadata_errors='ignore') as container:
+            if not container.streams.audio:
+                raise UserError('the file has no sound')
+            stream = container.streams.audio[0]
+            rate, channels, exact = stream.rate, stream.channels, not ESTIMATED & set(container.format.name.split(','))
+            durations = [stream.duration and float(stream.duration * stream.time_base), container.duration and container.duration / 1e6]
+            converter, blocks = av.AudioResampler(format='flt'), []
+            for frame in container.decode(stream):
+                if (frame.sample_rate, frame.layout.nb_channels) != (rate, channels):
+                    raise UserError(f'rate or channels change within the file ({rate} Hz, {channels}; then {frame.sample_rate} Hz, '
+                                    f'{frame.layout.nb_channels}): split it')
+                blocks += [part.to_ndarray().reshape(-1, channels) for part in converter.resample(frame)]
+    except (av.error.FFmpegError, ValueError) as problem:
+        raise UserError(f'not readable as audio ({problem}): it is damaged, truncated or of an unknown format; {CONVERT}') from None
+    if not sum(map(len, blocks)):
+        raise UserError('the file has no samples')
+    samples = np.concatenate(blocks)
+    promised = (next(filter(None, durations), 0) if exact else 0) * rate
+    if len(samples) < (1 - TOLERANCE) * promised - PADDING * rate:
+        raise truncated(len(samples), promised, rate)
+    return samples, rate
+
+
+def whole_mp3(path, samples, promised, rate):
+    """The samples of an MP3 file, decoded again by FFmpeg if it holds more than libsndfile has decoded.
+
+    libsndfile stops at the length that the first header tells or that it estimates: of joined files, and of a variable bit rate without
+    a header, a part is missing. It also decodes less than a truncated file promises.
+    """
+    import av
+    av.logging.set_level(av.logging.PANIC)
+    try:
+        with av.open(str(path), metadata_errors='ignore') as container:
+            packets = [packet for packet in container.demux(container.streams.audio[0]) if packet.size]
+            held = rate * sum(float(packet.duration * packet.time_base) for packet in packets)
+    except av.error.FFmpegError as problem:
+        raise UserError(f'not readable as audio ({problem}): the file is damaged') from None
+    if held > (1 + TOLERANCE) * len(samples) + PADDING * rate:
+        return decode_with_ffmpeg(path)
+    if len(samples) < (1 - TOLERANCE) * promised:
+        raise truncated(len(samples), promised, rate)
+    if len(samples) == 0:
+        raise UserError('the file has no samples')
+    return samples, rate
+
+
+# ---- what a file is --------------------------------------------------------------------------------------------------
+
+def check_content(start):
+    """Raise UserError, with a remedy, if a file's first bytes are those of something well known that is no sound."""
+    text = start.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
+    if text.startswith(b'version https://git-lfs'):
+        raise UserError('not readable as audio: it is a Git LFS pointer, the sound was not fetched. Run `git lfs pull` in its repository')
+    if text.startswith((b'<!doctype html', b'<html', b'<head', b'<?xml')):
+        raise UserError('not readable as audio: it is a web page, e.g. the error message of a server. Download the sound again')
+    for magic, kind in ((b'\x89PNG', 'a PNG image'), (b'\xff\xd8\xff', 'a JPEG image'), (b'%PDF', 'a PDF document'),
+                        (b'PK\x03\x04', 'a zip archive: unpack it'), (b'\x1f\x8b', 'a gzip archive: unpack it')):
+        if start.startswith(magic):
+            raise UserError(f'not readable as audio: it is {kind}')
+    if start and all(byte in b'\t\n\r' or 32 <= byte < 127 for byte in start):
+        raise UserError(f'not readable as audio: it is text ({start[:30]!r}). If it is sound in another form, {CONVERT}')
+
+
+def checked_wav(path):
+    """What to decode of a WAV file: its path, or a copy in memory with a header that has been completed.
+
+    Raises UserError when the length in the header of the sound is not that of the sound: libsndfile reads on without a word.
     """
     size = path.stat().st_size
     with open(path, 'rb') as file:
-        kind, whole = struct.unpack('<4sI4x', file.read(12).ljust(12, b'\0'))
-        if kind in (b'RIFF', b'FORM'):
-            sound, order = (b'data', '<I') if kind == b'RIFF' else (b'SSND', '>I')
-            while len(head := file.read(8)) == 8:
-                length, begin = struct.unpack(order, head[4:])[0], file.tell()
-                if head[:4] != sound:
-                    file.seek(length + length % 2, 1)  # chunks begin at even places
-                    continue
-                # a program that writes to a pipe, or dies, leaves 0 or a huge number as the length
-                if length == 0 and kind == b'RIFF' and begin < size != whole + 8:
-                    return completed_header(path.read_bytes(), begin)
-                missing = begin + length - size
-                if TOLERANCE * length < missing and length < 0x7FFF0000:
-                    raise UserError(f'truncated: {missing} of {length} bytes of sound are missing')
-                break
-        elif kind == b'OggS':
-            file.seek(max(0, size - 65307))  # the largest page the format allows
-            tail = file.read()
-            page = tail[tail.rfind(b'OggS'):]
-            segments = page[27:27 + page[26]] if len(page) > 26 else b''  # their lengths
-            if len(page) < 27 + len(segments) + sum(segments) or not segments or not page[5] & 4:  # 4: the last page
-                raise UserError('truncated: the end of the Ogg stream is missing')
+        whole, = struct.unpack('<4xI4x', file.read(12).ljust(12, b'\0'))
+        while len(head := file.read(8)) == 8:
+            length, begin = struct.unpack('<I', head[4:])[0], file.tell()
+            if head[:4] != b'data':
+                file.seek(length + length % 2, 1)  # chunks begin at even places
+                continue
+            held = size - begin
+            if length == 0 and held and not ends_with_chunks(file, begin, size):
+                return completed_header(path.read_bytes(), begin)
+            if TOLERANCE * length < length - held and length < PLACEHOLDER:
+                raise UserError(f'truncated: {length - held} of {length} bytes of sound are missing')
+            if begin + length < size and not ends_with_chunks(file, begin + length + length % 2, size, TOLERANCE * length):
+                raise UserError(f'its header promises {length} bytes of sound, {held} follow: the recorder may have died, or the file is '
+                                'larger than 4 GiB. Write a new header, e.g. with sox --ignore-length old.wav new.wav')
+            break
     return path
+
+
+def ends_with_chunks(file, place, size, unused=0):
+    """Whether a RIFF file holds nothing but chunks from `place` to its end, apart from at most `unused` bytes."""
+    while size - place > unused:
+        file.seek(place)
+        head = file.read(8)
+        if len(head) < 8 or not all(32 <= byte < 127 for byte in head[:4]):
+            return False
+        length = struct.unpack('<I', head[4:])[0]
+        place += 8 + length + length % 2
+    return place <= size + 1
 
 
 def completed_header(content, begin):
     """A WAV file in memory whose sound, from byte `begin` on, reaches to its end."""
     length = struct.pack('<I', len(content) - begin)
     return io.BytesIO(content[:4] + struct.pack('<I', len(content) - 8) + content[8:begin - 4] + length + content[begin:])
+
+
+def count_ogg_streams(path):
+    """How many streams an Ogg file has, one after the other. Raises UserError if it ends within a page: its end is missing.
+
+    A last page without the mark of an end is legal: many recorders do not write it.
+    """
+    streams, place, size = 0, 0, path.stat().st_size
+    with open(path, 'rb') as file:
+        while place < size:
+            file.seek(place)
+            head = file.read(27 + 255)
+            if head[:4] != b'OggS':
+                raise UserError(f'damaged: after {place} of {size} bytes, the Ogg stream does not go on')
+            sizes = head[27:27 + head[26]] if len(head) > 26 else b''
+            streams += bool(head[5] & 2) if len(head) > 5 else 0  # 2: the first page of a stream
+            place += 27 + len(sizes) + sum(sizes)
+            if len(head) < 27 or len(sizes) < head[26] or place > size:
+                raise UserError('truncated: the end of the Ogg stream is missing')
+    return streams

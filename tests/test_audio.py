@@ -1,11 +1,12 @@
 """audio.read_audio: every format, rate and number of channels that data sets hold, and every way in which files are broken."""
 import struct
 
+import av
 import numpy as np
 import pytest
 import soundfile
 
-from audio import read_audio
+from audio import decode, read_audio
 from conftest import tone, write_sound
 from shared import UserError
 
@@ -147,6 +148,190 @@ def test_an_end_that_lacks_less_than_a_percent_is_legal(tmp_path):
 @pytest.mark.parametrize('make', [str, lambda path: path])
 def test_path_may_be_text(tmp_path, make):
     assert len(read_audio(make(write_sound(tmp_path / 'a.wav', STEPS, RATE)), RATE)[0]) == len(STEPS)
+
+
+# ---- files of phones, recorders and editors ---------------------------------------------------------------------------
+
+def encode(path, codec, rate=RATE, seconds=4, form=None, options={}, container={}):
+    """Write noise under a tone of 440 Hz with FFmpeg; returns the path."""
+    sound = tone(440, seconds, rate) + np.random.default_rng(0).normal(0, 0.05, round(seconds * rate)).astype(np.float32)
+    with av.open(str(path), 'w', form, options=container) as output:
+        stream = output.add_stream(codec, rate, options=options)
+        stream.layout, stream.bit_rate = 'mono', 12200 if 'amr' in codec else 64000
+        size = stream.codec_context.frame_size or 1024
+        for start in range(0, len(sound), size):
+            frame = av.AudioFrame.from_ndarray(sound[None, start:start + size], 'fltp', 'mono')
+            frame.sample_rate, frame.pts = rate, start
+            output.mux(stream.encode(av.AudioResampler(stream.format, 'mono', rate).resample(frame)[0]))
+        output.mux(stream.encode(None))
+    return path
+
+
+def keeps_the_tone(path, seconds=4, rate=RATE):
+    samples, found = read_audio(path, None)
+    assert found == rate and abs(len(samples) / rate - seconds) < 0.1, len(samples) / rate
+    assert abs(peak(samples, rate) - 440) < 2 and 0.3 < np.sqrt(np.mean(samples[2000:-2000] ** 2)) < 0.4
+    return samples
+
+
+PHONES = [('a.m4a', 'aac', RATE, {}), ('a.mp4', 'aac', 16000, {}), ('a.3gp', 'libopencore_amrnb', 8000, {}), ('a.webm', 'libopus', 48000, {}),
+          ('a.amr', 'libopencore_amrnb', 8000, {}), ('a.opus', 'libopus', 48000, {}), ('a.aac', 'aac', RATE, {}), ('a.wma', 'wmav2', RATE, {}),
+          ('a.mka', 'flac', RATE, {}), ('a.m4a', 'alac', RATE, {'movflags': 'faststart'})]
+
+
+@pytest.mark.parametrize('name, codec, rate, container', PHONES)
+def test_sounds_of_phones(tmp_path, name, codec, rate, container):
+    keeps_the_tone(encode(tmp_path / name, codec, rate, container=container), rate=rate)
+
+
+@pytest.mark.parametrize('name, codec, rate, container', [phone for phone in PHONES if phone[0] not in ('a.amr', 'a.aac')])
+def test_halves_of_them_are_refused(tmp_path, name, codec, rate, container):
+    """.amr and .aac are frames without any header: what is there is all that can be known."""
+    path = cut(encode(tmp_path / name, codec, rate, container=container), 0.5)
+    refused(path, r'truncated|not readable as audio \(.*damaged', None)
+
+
+CONTAINERS = [('a.wav', 'WAVEX', 'PCM_24', RATE), ('a.wav', 'WAV', 'GSM610', 8000), ('a.wav', 'WAV', 'G721_32', 8000),
+              ('a.wav', 'WAV', 'IMA_ADPCM', RATE), ('a.wav', 'WAV', 'ULAW', RATE), ('a.rf64', 'RF64', 'PCM_16', RATE),
+              ('a.w64', 'W64', 'PCM_16', RATE), ('a.au', 'AU', 'PCM_16', RATE), ('a.caf', 'CAF', 'PCM_16', RATE),
+              ('a.caf', 'CAF', 'ALAC_16', RATE), ('a.opus', 'OGG', 'OPUS', 48000), ('a.svx', 'SVX', 'PCM_16', RATE),
+              ('a.voc', 'VOC', 'PCM_16', RATE), ('a.nist', 'NIST', 'PCM_16', RATE), ('a.avr', 'AVR', 'PCM_16', RATE),
+              ('a.mat', 'MAT5', 'PCM_16', RATE)]
+
+
+@pytest.mark.parametrize('name, form, subtype, rate', CONTAINERS)
+def test_containers_are_used_as_a_whole_or_refused(tmp_path, name, form, subtype, rate):
+    path = write_sound(tmp_path / name, tone(440, 4, rate), rate, format=form, subtype=subtype)
+    keeps_the_tone(path, rate=rate)
+    refused(cut(path, 0.5), 'truncated: .* (missing|decoded)$|truncated: .*Ogg|damaged', None)
+
+
+@pytest.mark.parametrize('name, form', [('a.paf', 'PAF'), ('a.pvf', 'PVF'), ('a.sf', 'IRCAM')])
+def test_formats_without_a_length_are_refused(tmp_path, name, form):
+    refused(write_sound(tmp_path / name, tone(440, 1), RATE, format=form, subtype='PCM_16'), f'{form} files do not store their length.*WAV')
+
+
+def test_mp3_of_variable_bit_rate_without_its_length(tmp_path):
+    """libsndfile estimates the length from the first frames: the quiet ones here."""
+    sound = np.concatenate([np.zeros(RATE, np.float32), tone(440, 5)])
+    with av.open(str(tmp_path / 'a.mp3'), 'w', options={'write_xing': '0'}) as output:
+        stream = output.add_stream('libmp3lame', RATE, options={'qscale': '2'})
+        stream.codec_context.flags |= 2  # qscale counts
+        stream.codec_context.global_quality = 2 * 118
+        stream.layout = 'mono'
+        for start in range(0, len(sound), 1152):
+            frame = av.AudioFrame.from_ndarray(sound[None, start:start + 1152], 'fltp', 'mono')
+            frame.sample_rate, frame.pts = RATE, start
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    samples, _ = read_audio(tmp_path / 'a.mp3', None)
+    assert abs(len(samples) / RATE - 6) < 0.1
+    assert np.abs(samples[-RATE:-3000]).max() > 0.4
+
+
+def test_joined_mp3_and_chained_ogg(tmp_path):
+    """Two files one after the other are a legal stream; libsndfile reads the first one."""
+    for suffix in ('mp3', 'ogg'):
+        parts = [write_sound(tmp_path / f'{f}.{suffix}', tone(f, 2), RATE).read_bytes() for f in (440, 1200)]
+        (tmp_path / f'a.{suffix}').write_bytes(b''.join(parts))
+        samples, _ = read_audio(tmp_path / f'a.{suffix}', None)
+        assert abs(len(samples) / RATE - 4) < 0.15
+        assert abs(peak(samples[:RATE], RATE) - 440) < 2 and abs(peak(samples[-RATE:], RATE) - 1200) < 2
+
+
+def ogg_pages(content):
+    """Start and end of each page of an Ogg file."""
+    place, pages = 0, []
+    while place < len(content):
+        count = content[place + 26]
+        end = place + 27 + count + sum(content[place + 27:place + 27 + count])
+        pages.append((place, end))
+        place = end
+    return pages
+
+
+def ogg_checksum(page):
+    """CRC-32 of Ogg: polynomial 0x04c11db7, bit by bit from the highest one, no inversion."""
+    crc = 0
+    for byte in page:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x104c11db7 if crc & 0x80000000 else crc << 1) & 0xffffffff
+    return crc
+
+
+def test_ogg_without_the_mark_of_its_end(tmp_path):
+    """Recorders of phones write whole pages and stop."""
+    path = write_sound(tmp_path / 'a.ogg', tone(440, 4), RATE)
+    content = bytearray(path.read_bytes())
+    start, end = ogg_pages(content)[-1]
+    whole, _ = read_audio(path, None)
+    content[start + 5] &= ~4
+    content[start + 22:start + 26] = bytes(4)
+    content[start + 22:start + 26] = struct.pack('<I', ogg_checksum(content[start:end]))
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_audio(path, None)[0][:len(whole)], whole)
+
+
+def test_ogg_with_something_else_in_it(tmp_path):
+    path = write_sound(tmp_path / 'a.ogg', tone(440, 4), RATE)
+    path.write_bytes(path.read_bytes() + b'and more')
+    refused(path, 'damaged: after .* the Ogg stream does not go on')
+
+
+@pytest.mark.parametrize('part', [0.1, 0.5, 0.9])
+def test_wav_whose_header_tells_less_than_there_is(tmp_path, part):
+    """A recorder that died had written the length so far."""
+    path = write_sound(tmp_path / 'a.wav', STEPS, RATE)
+    content, place = bytearray(path.read_bytes()), data_position(path)
+    length = int(part * 2 * len(STEPS)) // 2 * 2
+    content[4:8], content[place:place + 4] = struct.pack('<I', length + 36), struct.pack('<I', length)
+    path.write_bytes(content)
+    refused(path, f'its header promises {length} bytes of sound, {2 * len(STEPS)} follow.*sox')
+
+
+def test_wav_with_length_0_and_the_right_length_of_the_file(tmp_path):
+    path = write_sound(tmp_path / 'a.wav', STEPS, RATE)
+    content, place = bytearray(path.read_bytes()), data_position(path)
+    content[place:place + 4] = bytes(4)
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_audio(path, RATE)[0], STEPS / np.float32(32768))
+
+
+def test_bw64(tmp_path):
+    """RF64 under the name that the broadcasters' standard gives it, with a chunk in Latin-1."""
+    content = write_sound(tmp_path / 'a.wav', STEPS, RATE, format='RF64', subtype='PCM_16').read_bytes()
+    path = tmp_path / 'b.wav'
+    bext = b'bext' + struct.pack('<I', 602) + 'Geräusch'.encode('latin-1').ljust(602, b'\0')
+    data = content.index(b'data')
+    path.write_bytes(b'BW64' + content[4:data] + bext + content[data:])
+    np.testing.assert_array_equal(read_audio(path, RATE)[0], STEPS / np.float32(32768))
+
+
+def test_channels_out_of_phase(tmp_path):
+    stereo = tone(1000, 0.5, channels=2) * np.float32([1, -1])
+    refused(write_sound(tmp_path / 'a.wav', stereo, RATE), 'out of phase: their mean has a level of .*, they have 0.35 .*Export one channel')
+    stereo[:, 1] *= 0.5
+    samples, _ = read_audio(write_sound(tmp_path / 'b.wav', stereo, RATE, subtype='FLOAT'), RATE)
+    np.testing.assert_allclose(samples, tone(1000, 0.5) / 4, atol=1e-6)
+
+
+@pytest.mark.parametrize('content, said', [
+    (b'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 123\n', 'Git LFS pointer.*git lfs pull'),
+    (b'\n<!DOCTYPE html>\n<html><body>404</body></html>', 'web page.*Download the sound again'),
+    (b'hello\n' * 100, "it is text .b'hello"), (b'\x89PNG\r\n\x1a\n' + bytes(100), 'a PNG image'),
+    (b'PK\x03\x04' + bytes(100), 'a zip archive: unpack it')])
+def test_other_files_are_told_by_their_name(tmp_path, content, said):
+    (tmp_path / 'a.wav').write_bytes(content)
+    refused(tmp_path / 'a.wav', f'not readable as audio: it is {"" if said.startswith("it is") else "a " * (said[0] in "Gw")}'
+            f'{said.removeprefix("it is ")}')
+
+
+def test_samples_of_libsndfile_stay_as_they_are(tmp_path):
+    for name in ('a.wav', 'a.flac', 'a.ogg', 'a.mp3'):
+        path = write_sound(tmp_path / name, tone(440, 1, channels=2), RATE)
+        samples, rate = decode(path)
+        np.testing.assert_array_equal(samples, soundfile.read(path, dtype='float32', always_2d=True)[0])
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------

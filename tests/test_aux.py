@@ -623,7 +623,7 @@ def test_folder_shared_recordings_impossible(refused, tmp_path):
     ([], ['no class folders', 'at least two']),
     (['1.wav', '2.wav'], ['no class folders', '2 audio files lie directly in it']),
     (['a/1.wav', 'a/2.wav', '.b/1.wav'], ['only one class folder', "'a'"]),
-    (['a/1.wav', 'a/2.wav', 'b/x.m4a'], ['no audio file in the class folder', "'b'", '.flac', '.m4a: 1 file ignored']),
+    (['a/1.wav', 'a/2.wav', 'b/x.gsm'], ['no audio file in the class folder', "'b'", '.flac', '.gsm: 1 file ignored']),
     (['a/1.wav', 'a/2.wav', 'b/1.wav'], ['too few clips for 2 parts (train, test)', "'b' (1)", 'Add some']),
     (['a/1.wav', 'a/2.wav', 'b/1.wav', 'b/x\ty.wav'], [r"'b/x\ty.wav'", 'tab', 'rename']),
     (['a/1.wav', 'a/2.wav', 'b/1.wav', 'b/x\ny.wav'], [r"'b/x\ny.wav'", 'rename']),
