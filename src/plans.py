@@ -26,9 +26,9 @@ def needs_checkpoint(name):
     return method_of(name)[0].pretrained
 
 
-def title_of(name):
-    """The name of the pretrained network that a method in config_methods starts from."""
-    return pretrained.NETWORKS[method_of(name)[1]['network']].title
+def needed_weights(name):
+    """'needs the weights of VGGish': why a method in config_methods is left out without them."""
+    return f'needs the weights of {pretrained.NETWORKS[method_of(name)[1]["network"]].title}'
 
 
 def method_keys():
@@ -93,7 +93,7 @@ class Plan:
         nowhere = [fold for fold in self._asked_folds() if not any(fold in there for there in self.folds.values())]
         if nowhere:
             raise UserError(f'folds={config["folds"]}: no data set has fold {listing(nowhere)}')
-        self.missing = [(dataset, method, f'needs the weights of {title_of(method)}') for dataset in config['datasets']
+        self.missing = [(dataset, method, needed_weights(method)) for dataset in config['datasets']
                         for method in config['methods'] if needs_checkpoint(method) and not self._has_checkpoint(method)]
         left_out = dict.fromkeys(method for _, method, _ in self.missing)
         for network in dict.fromkeys(method_of(method)[1]['network'] for method in left_out):

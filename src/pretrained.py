@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import mobilenet_input
 import vggish_input
@@ -23,20 +24,21 @@ class FrontEnd:
         from_samples: the same of samples (length,) at sample_rate, without options.
         sample_rate: Hz.
         options: names of the options, keys of a configuration.
-        constants: names and values of constants that the arrays depend on.
+        module, names: module and names of the constants that the arrays depend on.
         windows: function from such an array to the windows that the network embeds one by one, (W, F, M).
     """
     from_file: Callable
     from_samples: Callable
     sample_rate: int
     options: tuple
-    constants: dict
+    module: ModuleType
+    names: tuple
     windows: Callable = lambda array: array
 
-
-def constants(module, *names):
-    """Constants of a module by their names (dictionary)."""
-    return {name: getattr(module, name) for name in names}
+    @property
+    def constants(self):
+        """Names and values of the constants that the arrays depend on (dictionary)."""
+        return {name: getattr(self.module, name) for name in self.names}
 
 
 # key: `type` of the representation
@@ -45,16 +47,16 @@ FRONT_ENDS = {
         vggish_input.file_to_examples,
         lambda samples: vggish_input.waveform_to_examples(samples, vggish_params.SAMPLE_RATE, rounded=False),
         vggish_params.SAMPLE_RATE, ('resampler', 'skip_silence'),
-        constants(vggish_params, 'SAMPLE_RATE', 'STFT_WINDOW_LENGTH_SECONDS', 'STFT_HOP_LENGTH_SECONDS', 'NUM_MEL_BINS',
-                  'MEL_MIN_HZ', 'MEL_MAX_HZ', 'LOG_OFFSET', 'EXAMPLE_WINDOW_SECONDS')),
+        vggish_params, ('SAMPLE_RATE', 'STFT_WINDOW_LENGTH_SECONDS', 'STFT_HOP_LENGTH_SECONDS', 'NUM_MEL_BINS', 'MEL_MIN_HZ',
+                        'MEL_MAX_HZ', 'LOG_OFFSET', 'EXAMPLE_WINDOW_SECONDS')),
     'yamnet': FrontEnd(
         yamnet_input.file_to_patches, yamnet_input.patches, yamnet_input.SAMPLE_RATE, ('resampler', 'skip_silence'),
-        constants(yamnet_input, 'SAMPLE_RATE', 'STFT_WINDOW_SECONDS', 'STFT_HOP_SECONDS', 'NUM_BANDS', 'MEL_MIN_HZ',
-                  'MEL_MAX_HZ', 'LOG_OFFSET', 'PATCH_FRAMES', 'PATCH_HOP')),
+        yamnet_input, ('SAMPLE_RATE', 'STFT_WINDOW_SECONDS', 'STFT_HOP_SECONDS', 'NUM_BANDS', 'MEL_MIN_HZ', 'MEL_MAX_HZ',
+                       'LOG_OFFSET', 'PATCH_FRAMES', 'PATCH_HOP')),
     'mobilenet': FrontEnd(
         mobilenet_input.file_to_log_mel, mobilenet_input.log_mel, mobilenet_input.SAMPLE_RATE, ('resampler', 'level'),
-        constants(mobilenet_input, 'SAMPLE_RATE', 'HOP', 'WINDOW', 'FFT', 'NUM_BANDS', 'MEL_MIN_HZ', 'MEL_MAX_HZ',
-                  'PRE_EMPHASIS', 'LOG_OFFSET', 'SHIFT', 'SCALE'),
+        mobilenet_input, ('SAMPLE_RATE', 'HOP', 'WINDOW', 'FFT', 'NUM_BANDS', 'MEL_MIN_HZ', 'MEL_MAX_HZ', 'PRE_EMPHASIS',
+                          'LOG_OFFSET', 'SHIFT', 'SCALE'),
         mobilenet_input.windows),
 }
 
@@ -229,9 +231,9 @@ def path_of(config):
         raise UserError(f'checkpoint=None is not valid here: the weights of a trained {network.title} are needed. {network.remedy}')
     path = locate(config['checkpoint'])
     if not files_of(path):
-        raise UserError(f'the weights of {network.title}, {path}, do not exist. {network.remedy}')
+        raise UserError(f'the file {path} with the weights of {network.title} does not exist. {network.remedy}')
     if config.get('weights_sha256') not in (None, digest(path)):
-        raise UserError(f'the weights of {network.title}, {path}, were replaced while they were in use: start the same command again')
+        raise UserError(f'the file {path} with the weights of {network.title} was replaced while it was in use: start the same command again')
     return path
 
 

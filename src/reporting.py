@@ -284,7 +284,7 @@ def section(rows):
     Methods of the data set's plan that begin with VGGish and have no result appear as such.
     """
     verdicts = analysis.verdicts(rows, analysis.read_references())
-    missing = [(dataset, method, plans.NEEDS_CHECKPOINT) for dataset in sorted(set(rows['dataset']))
+    missing = [(dataset, method, plans.needed_weights(method)) for dataset in sorted(set(rows['dataset']))
                for method in config_reproduce.get(dataset, {}).get('methods', ()) if plans.needs_checkpoint(method)]
     return '\n\n'.join(part.strip('\n') for dataset in sorted(set(rows['dataset']))
                        for part in overview(rows, dataset, verdicts, picture(rows, dataset), missing))

@@ -51,7 +51,7 @@ PARAMETERS = {
     'cqt': ('cqt_bins',),
     'waveform': ('type', 'resample_sr', 'resampler'),
     'mfcc': ('type', 'resample_sr', 'resampler', 'MFCC_number'),
-    **{name: ('type', *front_end.options, *front_end.constants) for name, front_end in FRONT_ENDS.items()},
+    **{name: ('type', *front_end.options, *front_end.names) for name, front_end in FRONT_ENDS.items()},
 }
 REMEDY = 'run preprocess.py again'
 FILES_PER_PROCESS = 16  # a process takes seconds to start: with fewer files than this it does not pay

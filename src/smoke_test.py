@@ -16,8 +16,8 @@ from shared import UserError, run_script
 SECONDS, FREQUENCY = 3, 1000
 
 
-def main(network=None):
-    arguments = parse_arguments(__doc__, *(() if network else ('network', f'one of {", ".join(pretrained.NETWORKS)}')))
+def main(network=None, doc=__doc__):
+    arguments = parse_arguments(doc, *(() if network else ('network', f'one of {", ".join(pretrained.NETWORKS)}')))
     check(network or arguments[0], parse_overrides(arguments[1], ('checkpoint',)))
 
 

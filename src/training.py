@@ -7,6 +7,7 @@ from pretrained import NETWORKS
 from shared import UserError
 
 CLIP_NORM = 5.0
+PRETRAINED_FACTOR = 0.0001  # of the study, under 'many_lr_audioset'
 
 
 def cut_patches(frames, starts, n_frames):
@@ -21,7 +22,7 @@ def frames_spec(model):
 
 
 def apply_step(model, weight_decay, patches, labels, learning_rate, optimizer='SGD_clip',
-               pretrained_factor=None):
+               pretrained_factor=PRETRAINED_FACTOR):
     """One update of the model on patches (N, F, M) with labels (N,); returns the cost before it. To be compiled.
 
     Cost: mean softmax cross-entropy + weight_decay x sum of half the squared norm of each kernel. Optimizers: see sgd_step.
@@ -36,7 +37,7 @@ def apply_step(model, weight_decay, patches, labels, learning_rate, optimizer='S
     return cost
 
 
-def sgd_step(model, optimizer, gradients, learning_rate, pretrained_factor=None):
+def sgd_step(model, optimizer, gradients, learning_rate, pretrained_factor=PRETRAINED_FACTOR):
     """One step of plain SGD on all trainable variables of the model. To be compiled.
 
     'SGD_clip': gradients are clipped to global norm 5.0. 'many_lr_audioset': pretrained layers, which are named as in
@@ -58,7 +59,7 @@ def sgd_step(model, optimizer, gradients, learning_rate, pretrained_factor=None)
         tf.raw_ops.ResourceApplyGradientDescent(var=variable.value.handle, alpha=rate, delta=gradient)
 
 
-def make_train_step(model, weight_decay, optimizer='SGD_clip', pretrained_factor=None):
+def make_train_step(model, weight_decay, optimizer='SGD_clip', pretrained_factor=PRETRAINED_FACTOR):
     """A compiled step(frames, starts, labels, learning_rate) -> cost: apply_step on patches cut on the device."""
     # with an open batch size, the last, smaller batch of an epoch does not trace the function again
     @tf.function(input_signature=[frames_spec(model), tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.int64),
@@ -70,7 +71,7 @@ def make_train_step(model, weight_decay, optimizer='SGD_clip', pretrained_factor
 
 
 def apply_episode(model, distance, num_classes, support, support_labels, query, labels, learning_rate, optimizer='SGD_clip',
-               pretrained_factor=None):
+               pretrained_factor=PRETRAINED_FACTOR):
     """One update of an embedding network on an episode; returns figures from before it, (3 or 5,) float32. To be compiled.
 
     Support and query set pass the network separately, each normalised by its own batch statistics; both update the moving
@@ -101,7 +102,7 @@ def log_learn_values(model):
     return {'alpha': layer.alpha, 'beta': layer.beta} if layer else {}
 
 
-def make_episode_step(model, distance, num_classes, optimizer='SGD_clip', pretrained_factor=None):
+def make_episode_step(model, distance, num_classes, optimizer='SGD_clip', pretrained_factor=PRETRAINED_FACTOR):
     """A compiled step(frames, support starts, labels, query starts, labels, learning rate): apply_episode on these patches."""
     places = [tf.TensorSpec((None,), tf.int64)] * 2
 

@@ -9,7 +9,7 @@ from shared import run_script
 
 
 def main():
-    smoke_test.main('vggish')
+    smoke_test.main('vggish', __doc__)
 
 
 if __name__ == '__main__':

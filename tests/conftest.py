@@ -11,10 +11,12 @@ import soundfile
 
 import representation
 from configuration import configure
+from methods import METHODS
 from results import COLUMNS
 from shared import read_classes, write_dataset, write_json, write_text
 
 CLASSES = ['bird', 'engine', 'rain']
+EXAMPLES_FOR_VGGISH = METHODS['config_transfer'].kind_of({'network': 'vggish'})
 
 
 SLOW = ('test_reproduce', 'test_transfer', 'test_scripts', 'test_sliding', 'test_prototypical', 'test_resume')

@@ -13,6 +13,7 @@ import representation
 from configuration import configure
 from conftest import make_representation
 from patches import Clips, mean_and_std, patch_batches, prefetch, prepare, sample_patches
+from pretrained import FRONT_ENDS
 from representation import Representation
 from shared import UserError, write_text
 
@@ -451,7 +452,7 @@ def test_a_missing_array_is_named(folder):
         opened().open('1')
 
 
-@pytest.mark.parametrize('shape', [(128,), (2, 3, 128)])
+@pytest.mark.parametrize('shape', [(128,), (2, 3, 4, 128)])
 def test_bands_need_two_dimensions(folder, shape):
     np.save(folder / '0.npy', np.zeros(shape, np.float32))
     with pytest.raises(UserError, match='expected frames x bands'):
@@ -460,5 +461,5 @@ def test_bands_need_two_dimensions(folder, shape):
 
 def test_parameters_of_every_type_are_known():
     for entry, values in config_file.config_preprocess.items():
-        for kind in ('audioset',) if values['type'] == 'audioset' else ('time-freq', 'waveform', 'audioset'):
+        for kind in (values['type'],) if values['type'] in FRONT_ENDS else ('time-freq', 'waveform'):
             assert representation.parameters({**configure('config_preprocess', entry), 'type': kind})['type'] == kind

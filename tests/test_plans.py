@@ -82,8 +82,8 @@ def test_every_method_of_every_plan_exists():
 
 def test_methods_that_need_the_checkpoint_are_left_out_and_named(toy, tmp_path):
     opened = plan('methods=transfer,knn_mfcc,knn_audioset', f'checkpoint={tmp_path}/none.ckpt', 'n_shots=1', 'folds=0')
-    assert opened.missing == [('toy', method, 'needs the VGGish checkpoint') for method in ('transfer', 'knn_audioset')]
-    assert opened.notes[0].startswith('transfer, knn_audioset: left out, no VGGish checkpoint.')
+    assert opened.missing == [('toy', method, 'needs the weights of VGGish') for method in ('transfer', 'knn_audioset')]
+    assert opened.notes[0].startswith('transfer, knn_audioset: left out, no weights of VGGish.')
     assert 'download.py vggish' in opened.notes[0]
     assert {job.method for job in opened.jobs()} == {'knn_mfcc'}
     with pytest.raises(UserError, match='nothing can be run: transfer: left out'):

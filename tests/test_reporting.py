@@ -98,7 +98,7 @@ def test_all_clips_alone(toy):
 
 
 def test_methods_that_could_not_be_run(toy, capsys):
-    reason = 'needs the VGGish checkpoint'
+    reason = 'needs the weights of VGGish'
     missing = [('toy', 'transfer', reason), ('toy', 'transfer', reason), ('toy', 'VGG', reason), ('other', 'knn_audioset', reason)]
     text = (reporting.write(results({}, {'n_shot': '20'}), 'toy', missing) / 'report.md').read_text()
     other, own = text.split('## toy')
@@ -110,7 +110,7 @@ def test_methods_that_could_not_be_run(toy, capsys):
 
 def test_nothing_to_report(toy):
     with pytest.raises(UserError, match=r'no result to report: train and evaluate first, e\.g\. python sl_train\.py spec'):
-        reporting.write(results({})[:0], 'toy', [('toy', 'transfer', 'needs the VGGish checkpoint')])
+        reporting.write(results({})[:0], 'toy', [('toy', 'transfer', 'needs the weights of VGGish')])
     assert not list(experiments_folder().glob('report_*'))
 
 
@@ -321,7 +321,7 @@ def test_the_section_follows_the_rows():
     text = reporting.section(rows)
     assert text.startswith('esc10: 2 results, folds 0, 2 (10 test clips each), 1 run per method, n and fold, seeds 0, 3.\n')
     assert re.search(r'\| 0\.650 \+- 0\.050 \(2\) +\|', text)
-    assert re.search(r'\| transfer +\| needs the VGGish checkpoint +\|', text)
+    assert re.search(r'\| transfer +\| needs the weights of VGGish +\|', text)
     assert '| inside the spread |' in text and '](docs/esc10.png)' in text
     assert reporting.section(rows.assign(accuracy=0.1)) != text and reporting.section(rows[::-1]) == text
 

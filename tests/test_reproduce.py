@@ -228,10 +228,10 @@ def test_methods_without_checkpoint_are_named(tones, tmp_path):
     done = warm(*PLAN[:3], 'folds=0', 'methods=knn_mfcc,transfer', 'n_shots=1', 'num_experiment_runs=1',
                 f'checkpoint={tmp_path}/none.ckpt', data_folder=data)
     output = succeeded(done)
-    assert re.search(r'transfer: left out, no VGGish checkpoint\. .*download\.py vggish', output)
-    assert re.search(r'\| transfer +\| needs the VGGish checkpoint +\|', output)
-    assert 'needs the VGGish checkpoint' in (data / 'experiments/report_demo/report.md').read_text()
-    last = ['transfer', 'tones', '', '', '', 'left out', 'needs the VGGish checkpoint']
+    assert re.search(r'transfer: left out, no weights of VGGish\. .*download\.py vggish', output)
+    assert re.search(r'\| transfer +\| needs the weights of VGGish +\|', output)
+    assert 'needs the weights of VGGish' in (data / 'experiments/report_demo/report.md').read_text()
+    last = ['transfer', 'tones', '', '', '', 'left out', 'needs the weights of VGGish']
     assert rows(data / 'experiments/reproduce_demo.tsv')[-1] == last
 
 

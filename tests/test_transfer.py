@@ -14,11 +14,11 @@ import models_transfer
 import scoring
 from backend import set_up_device, tf
 from commands import Started, experiments, models, refused, rows, succeeded, temporary_files, tree, warm, weights
-from conftest import CLASSES, make_representation, plain_vggish, vggish_values
+from conftest import CLASSES, EXAMPLES_FOR_VGGISH, make_representation, plain_vggish, vggish_values
 from experiment import find_experiment
 from patches import Clips, all_patches, patch_batches, sample_patches
 from pretrained import complete as configuration, digest
-from representation import EXAMPLES, Representation, save_array
+from representation import Representation, save_array
 from shared import UserError
 from vggish_slim import VARIABLES
 
@@ -126,7 +126,7 @@ def clip_of(path):
 @pytest.fixture
 def opened(data, monkeypatch):
     monkeypatch.setenv('DATA_FOLDER', str(data))
-    return Representation(FOLDER, 'toy', EXAMPLES)
+    return Representation(FOLDER, 'toy', EXAMPLES_FOR_VGGISH)
 
 
 def example_at(data, frames, start):
@@ -515,7 +515,7 @@ class Embeddings:
         self.asked = 0
         config = {**configuration({'network': 'vggish', 'checkpoint': None}), 'checkpoint': 'a.ckpt', 'test_batch_size': test_batch_size,
                   'weights_sha256': weights_sha256 or self.known}
-        return embeddings.embeddings_of(keys, Representation(FOLDER, 'toy', EXAMPLES), config)
+        return embeddings.embeddings_of(keys, Representation(FOLDER, 'toy', EXAMPLES_FOR_VGGISH), config)
 
     def changed(self, before):
         """Ids of the clips whose files are not as before."""

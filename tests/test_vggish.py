@@ -1,4 +1,5 @@
 """VGGish: network, checkpoint and training step against plain computations; what an experiment with it begins with and keeps."""
+import dataclasses
 import gc
 import hashlib
 import os
@@ -291,8 +292,8 @@ def test_a_new_model_has_the_checkpoint_or_random_weights(vggish_checkpoint, val
 
 
 @pytest.mark.parametrize('kind, group, entry, message', [
-    ('time-freq', 'config_transfer', 'audioset', 'examples for VGGish: .*preprocess.py audioset dataset=toy'),
-    ('time-freq', 'config_knn_audioset', 'audioset', 'examples for VGGish: .*preprocess.py audioset dataset=toy'),
+    ('time-freq', 'config_transfer', 'audioset', 'the input of VGGish: .*preprocess.py audioset dataset=toy'),
+    ('time-freq', 'config_knn_audioset', 'audioset', 'the input of VGGish: .*preprocess.py audioset dataset=toy'),
     ('audioset', 'config_sl', 'spec', 'spectrograms: .*preprocess.py spec dataset=toy'),
     ('audioset', 'config_proto', 'spec', 'spectrograms: .*preprocess.py spec dataset=toy')])
 def test_the_other_kind_of_representation(data_folder, kind, group, entry, message):
@@ -440,18 +441,18 @@ def test_disk_space_is_announced_and_asked_for(classifier, data_folder, monkeypa
 
 # ---- vggish_smoke_test.py --------------------------------------------------------------------------------------------
 
-FIGURES = r'embeddings before the last ReLU, (.*): (\S+), published (\S+)'
+FIGURES = r'before the last ReLU, (.*): (\S+), expected (\S+)'
 
 
 def test_the_smoke_test_refuses_other_weights_and_takes_those_with_the_published_figures(vggish_checkpoint, values, monkeypatch,
                                                                                          capsys, tmp_path):
     done = warm('vggish_smoke_test.py', f'checkpoint={vggish_checkpoint}', data_folder=tmp_path)
     assert f'{vggish_checkpoint}: sha256 {pretrained.digest(vggish_checkpoint)}\n' in done.stdout
-    assert 'examples: shape (3, 96, 64), expected (3, 96, 64)\n' in done.stdout
+    assert 'input: shape (3, 96, 64), expected (3, 96, 64)\n' in done.stdout
     figures = {name: (float(found), float(published)) for name, found, published in re.findall(FIGURES, done.stdout)}
     assert {name: published for name, (_, published) in figures.items()} == {'mean': 0.000657, 'standard deviation': 0.343}
     wrong = [f'the {name} of the embeddings is {found:.6f}, not {right:.6f}' for name, (found, right) in figures.items()]
-    refused(done, *wrong, 'This is another checkpoint', *HELP)
+    refused(done, *wrong, 'These are other weights', *HELP)
 
     import vggish_input
     sine = np.sin(2 * np.pi * 1000 * np.arange(48000) / 16000)
@@ -460,15 +461,16 @@ def test_the_smoke_test_refuses_other_weights_and_takes_those_with_the_published
 
     monkeypatch.setattr(sys, 'argv', ['vggish_smoke_test.py', f'checkpoint={vggish_checkpoint}'])
     for mean, deviation, wrong in ((1.09, 0.92, None), (1, 0.89, 'standard deviation')):
-        published = {'mean': plain.mean() / mean, 'standard deviation': plain.std() / deviation}
-        monkeypatch.setattr(vggish_smoke_test, 'PUBLISHED', published)
+        vggish = pretrained.NETWORKS['vggish']
+        sine = dataclasses.replace(vggish.sine, mean=plain.mean() / mean, standard_deviation=plain.std() / deviation)
+        monkeypatch.setitem(pretrained.NETWORKS, 'vggish', dataclasses.replace(vggish, sine=sine))
         if wrong:
             with pytest.raises(UserError, match=f'^the {wrong} of the embeddings is ') as error:
                 vggish_smoke_test.main()
             assert 'the mean' not in str(error.value)
         else:
             vggish_smoke_test.main()
-            assert capsys.readouterr().out.endswith('VGGish computes what its authors published\n')
+            assert capsys.readouterr().out.endswith('VGGish computes what it should\n')
 
 
 def test_the_smoke_test_needs_a_path(tmp_path):
@@ -481,7 +483,7 @@ def test_the_smoke_test_needs_a_path(tmp_path):
                     reason='src/vggish_model.ckpt is not there: python aux/download.py vggish')
 def test_the_published_checkpoint(tmp_path):
     text = succeeded(warm('vggish_smoke_test.py', data_folder=tmp_path))
-    assert ', as published\n' in text and text.endswith('VGGish computes what its authors published\n')
+    assert ', as published\n' in text and text.endswith('VGGish computes what it should\n')
 
 
 # ---- help ------------------------------------------------------------------------------------------------------------

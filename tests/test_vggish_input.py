@@ -18,7 +18,7 @@ import representation
 import vggish_params
 from commands import run_script, succeeded
 from configuration import RESAMPLERS
-from conftest import make_dataset, make_representation, tone, write_sound
+from conftest import EXAMPLES_FOR_VGGISH, make_dataset, make_representation, tone, write_sound
 from features import compute
 from mel_features import log_mel_spectrogram, mel_matrix, periodic_hann
 from patches import Clips, all_patches, patch_batches
@@ -354,7 +354,7 @@ def folder_of(data_folder, identifier='toy'):
 
 
 def opened(**options):
-    return Representation('audio_representation/toy__audioset/', 'toy', representation.EXAMPLES, **options)
+    return Representation('audio_representation/toy__audioset/', 'toy', EXAMPLES_FOR_VGGISH, **options)
 
 
 @pytest.mark.parametrize('entry', ['us8k', 'asc', 'esc10', 'esc50'])
@@ -476,7 +476,7 @@ def test_chosen_on_the_command_line(data_folder):
     ('us8k', 'fast', 'us8k_audioset identifier=fast')])
 def test_messages_name_the_command(data_folder, dataset, identifier, command):
     with pytest.raises(UserError, match=f'run `python preprocess.py {command}` first'):
-        Representation(f'audio_representation/{identifier}__audioset/', dataset, representation.EXAMPLES)
+        Representation(f'audio_representation/{identifier}__audioset/', dataset, EXAMPLES_FOR_VGGISH)
 
 
 EXAMPLES = {'n_frames': 96, 'pre_processing': None, 'pad_short': 'repeat-pad'}
