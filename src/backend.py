@@ -1,8 +1,23 @@
 """TensorFlow and Keras, with start-up logs suppressed. All other modules import them from here."""
 import contextlib
 import os
+import platform
+import re
 import sys
 import tempfile
+from pathlib import Path
+
+from shared import UserError
+
+
+def check_processor(machine=platform.machine(), cpuinfo=Path('/proc/cpuinfo')):
+    """Raise UserError on a processor that TensorFlow's packages do not support: it would end this process without a word."""
+    if machine != 'x86_64' or not cpuinfo.is_file():
+        return
+    flags = re.search(r'^flags\s*:(.*)$', cpuinfo.read_text(encoding='utf-8', errors='replace'), re.MULTILINE)
+    if flags and 'avx' not in flags[1].split():
+        raise UserError('this processor lacks AVX instructions, which the packages of TensorFlow need: use another machine, or a '
+                        'TensorFlow that was built for this processor')
 
 
 @contextlib.contextmanager
@@ -23,6 +38,7 @@ def quiet():
             os.close(kept)
 
 
+check_processor()
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # errors are still shown
 os.environ['KERAS_BACKEND'] = 'tensorflow'  # whatever keras.json or the environment says for other projects
 with quiet():  # no setting turns off the lines about instructions and drivers

@@ -111,8 +111,10 @@ class Plan:
 
     def _folds_of(self, dataset):
         read_classes(dataset)  # raises UserError without an index
-        names = (path.name for path in index_folder(dataset).glob(f'gt_{dataset}_fold*_test.tsv'))
-        there = sorted(int(name[len(f'gt_{dataset}_fold'):-len('_test.tsv')]) for name in names)
+        train, test = ({int(path.name[len(f'gt_{dataset}_fold'):-len(f'_{part}.tsv')])
+                        for path in index_folder(dataset).glob(f'gt_{dataset}_fold*_{part}.tsv')} for part in ('train', 'test'))
+        there, halves = sorted(train & test), sorted(train ^ test)
+        self.notes += [f'{dataset}, folds {listing(halves)}: left out, they have no training or no test set'] if halves else []
         folds = [fold for fold in there if fold in (self._asked_folds() or there)]
         if not folds:
             raise UserError(f'folds={self.config["folds"]}: {dataset} has {listing(there) or "none"}')

@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import signal
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import soundfile
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
@@ -32,6 +34,7 @@ from shared import (
     atomic,
     content_digest,
     data_folder,
+    ids_in_sets,
     index_folder,
     listing,
     locked,
@@ -185,6 +188,18 @@ def end_with(parent):
     threading.Thread(target=watch, daemon=True).start()
 
 
+@dataclass
+class Made:
+    """What became of a sound file.
+
+    Attributes: reason (why it was refused, None otherwise), unexpected (whether the reason is an error that no check foresees),
+    silent (whether all its samples are equal).
+    """
+    reason: str | None = None
+    unexpected: bool = False
+    silent: bool = False
+
+
 def make_in_worker(audio, target, config, parent):
     """make_one in the process that joblib chooses."""
     if os.getpid() != parent:
@@ -193,16 +208,18 @@ def make_in_worker(audio, target, config, parent):
 
 
 def make_one(audio, target, config):
-    """Compute and store one representation; returns None, or the reason why the audio file was refused."""
+    """Compute and store one representation; returns Made."""
     try:
-        save_array(target, *compute_unchanged(audio, config))
+        array, digest = compute_unchanged(audio, config)
+        save_array(target, array, digest)
     except UserError as problem:
-        return str(problem)
+        return Made(str(problem))
     except Exception as problem:  # an error of one file must not stop the others
         if isinstance(problem, OSError) and problem.errno in NO_PLACE:
             raise
-        return f'{type(problem).__name__}: {problem}'
-    return None
+        return Made(f'{type(problem).__name__}: {problem}', unexpected=True)
+    # of a silent clip, all values are equal; all deviations and differences of its MFCCs are 0
+    return Made(silent=np.ptp(array[config['MFCC_number']:] if array.ndim == 1 else array) == 0)
 
 
 def compute_unchanged(audio, config):
@@ -218,7 +235,10 @@ def compute_unchanged(audio, config):
 
 
 def make_all(clips, config, processes):
-    """Call make_one for every (id, audio, target) in several processes or on a cluster; returns id -> reason of refused files."""
+    """Call make_one for every (id, audio, target) in several processes or on a cluster.
+
+    Returns id -> reason of the refused files. Raises UserError if not even a sound without faults can be processed.
+    """
     digests = Digests(config['dataset'])
     pending = [clip for clip in clips if not is_up_to_date(clip[1], clip[2], digests)]
     digests.save()
@@ -235,17 +255,37 @@ def make_all(clips, config, processes):
         # this process handles Ctrl-C; its workers, which this call starts, inherit that the signal is ignored
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            reasons = pool(joblib.delayed(cluster.remote(make_one))(cluster.pack(audio, target, config)) if on_cluster else
+            outcomes = pool(joblib.delayed(cluster.remote(make_one))(cluster.pack(audio, target, config)) if on_cluster else
                            joblib.delayed(make_in_worker)(audio, target, config, os.getpid()) for _, audio, target in pending)
         finally:
             signal.signal(signal.SIGINT, handler)
         where = 'Dask workers' if on_cluster else f'{processes} process(es)'
-        reasons = tqdm(reasons, total=len(pending), desc=f'{config["type"]}, {where}', unit='clip', disable=not pending, **PROGRESS)
+        outcomes = tqdm(outcomes, total=len(pending), desc=f'{config["type"]}, {where}', unit='clip', disable=not pending, **PROGRESS)
         try:
-            return {key: reason for reason, (key, _, _) in zip(reasons, pending) if reason}
+            found = {}
+            for made, (key, _, _) in zip(outcomes, pending):
+                if made.unexpected and not any(other.unexpected for other in found.values()):
+                    check_set_up(config)
+                found[key] = made
         except TerminatedWorkerError:
             raise UserError('a process was killed, perhaps because memory ran out: start the same command again with a '
                             'smaller num_processing_units; finished clips are kept') from None
+    if silent := [key for key, made in found.items() if made.silent]:
+        print(f'silent: {len(silent)} clips (ids {listing(silent)}). They are used all the same: remove them if that is a mistake')
+    return {key: made.reason for key, made in found.items() if made.reason}
+
+
+def check_set_up(config):
+    """Raise UserError if the representation of a generated sound cannot be computed: then no sound is to blame."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'sine.wav'
+        soundfile.write(path, 0.5 * np.sin(np.arange(48000) / 10), 48000)
+        try:
+            compute(path, config)
+        except Exception as problem:
+            hint = '; set NUMBA_CACHE_DIR to a folder that you can write to' if 'cache' in str(problem) else ''
+            raise UserError(f'no sound can be processed on this machine, {type(problem).__name__}: {problem}. This is an error of the '
+                            f'set-up, not of the sounds: install the packages again (make clean), or correct what it names{hint}') from None
 
 
 # ---- making a representation -------------------------------------------------------------------------------------------
@@ -289,8 +329,7 @@ def claim_folder(config):
         found = read_json(settings, 'delete the folder and run again')
         differing = [f'{k}={found.get(k)!r} (asked: {v!r})' for k, v in wanted.items() if found.get(k) != v]
         if not differing:
-            if found.get('audio_folder') != str(audio_folder(config)):  # the sounds were moved
-                write_json(settings, {**found})
+            write_json(settings, {**found, 'configuration': config['configuration'], 'overrides': config['overrides']})
             return folder
         if not config['overwrite']:
             raise UserError(f'{folder} holds a representation made with other parameters: {", ".join(differing)}. Set '
@@ -333,7 +372,8 @@ def finish(config, folder, clips, refused):
 def store(config):
     """Make a representation, or this machine's share of it; arrays that are up to date stay.
 
-    `config` is a configuration from `complete`. Returns id -> reason of the refused sound files, which errors_<machine_i>.tsv lists.
+    `config` is a configuration from `complete`. errors_<machine_i>.tsv lists all refused sound files. Returns id -> reason of those
+    that a training, validation or test set of the data set names.
     """
     folder = data_folder() / config['audio_representation_folder']
     clips = list_clips(config, folder)
@@ -347,6 +387,11 @@ def store(config):
         with locked(lock):
             complete = finish(config, folder, clips, refused)
     print(f'{folder}: {len(clips) - len(refused)} of {len(clips)} clips')
+    unused = refused.keys() - ids_in_sets(config['dataset']) if refused else ()
+    if unused:
+        print(f'{len(unused)} clips that no training, validation or test set names are missing or cannot be used (errors_'
+              f'{config["machine_i"]}.tsv)')
+        refused = {key: reason for key, reason in refused.items() if key not in unused}
     if not complete:
         print(f'index.tsv is written when all {config["n_machines"]} machines have finished')
     if refused:

@@ -31,6 +31,9 @@ class UserError(Exception):
 
 def run_script(main):
     """Call main(). Errors that the user can correct become one clear message and a non-zero exit code."""
+    for stream in (sys.stdout, sys.stderr):  # file names may have letters that the terminal's encoding lacks
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')
     try:
         main()
         sys.stdout.flush()  # here, because a closed pipe is handled below
@@ -196,6 +199,13 @@ def read_index(path):
         if not audio or Path(audio).is_absolute() or '..' in Path(audio).parts:
             raise UserError(f'{path}: id {key}: the path {audio!r} must lie below the audio folder; {remedy}')
     return index
+
+
+def ids_in_sets(dataset):
+    """The ids that the training, validation and test sets of a data set's folds name (set); all ids if there are no such sets."""
+    files = sorted(index_folder(dataset).glob(f'gt_{dataset}_fold*.tsv'))
+    index = index_folder(dataset) / f'index_{dataset}_folds_all.tsv'
+    return {key for path in files or [index] for key in read_rows(path, 2, 'make the index again with the script in aux/')}
 
 
 def read_ground_truth(path, num_classes):
