@@ -33,7 +33,7 @@ def needed_weights(name):
 
 def method_keys():
     """Keys that a plan may set in its methods: those that a method has, unless the plan or config_methods sets them (set)."""
-    fixed = {'load_model', 'resume', 'audio_folder', 'num_experiment_runs', *(key for *_, values in
+    fixed = {'load_model', 'resume', 'audio_folder', 'num_experiment_runs', 'network', *(key for *_, values in
              config_file.config_methods.values() for key in values if key != 'save_weights')}
     allowed = {key for key, (_, role) in KEYS.items() if role in ('method', 'evaluation', 'output', 'run', 'machine')} - fixed
     return (allowed | {'skip_missing'}) & set().union(*(method_of(name)[1] for name in config_file.config_methods))
@@ -89,6 +89,10 @@ class Plan:
                    and not any(key in method_of(method)[1] for method in config['methods'])]
         if useless:
             raise UserError(f'{listing(useless)}: no method of the plan has such a key')
+        networks = {entry['network'] for method in config['methods'] if 'network' in (entry := method_of(method)[1])}
+        if 'checkpoint' in config['overrides'] and len(networks) > 1:
+            raise UserError(f'checkpoint={config["checkpoint"]!r}: the methods of the plan start from several networks '
+                            f'({listing(sorted(networks))}); edit the checkpoints in config_file.py, or choose methods of one network')
         self.folds = {dataset: self._folds_of(dataset) for dataset in config['datasets']}
         nowhere = [fold for fold in self._asked_folds() if not any(fold in there for there in self.folds.values())]
         if nowhere:

@@ -100,7 +100,22 @@ def test_plans_that_cannot_be_carried_out(toy, overrides, message):
         plan(*overrides).jobs()
 
 
-@pytest.mark.parametrize('key', ['model_number', 'fold', 'n_shot', 'dataset', 'gt_test', 'resume', 'pre_processing'])
+def test_a_fold_without_a_training_set_is_left_out(toy):
+    (toy / 'index/toy/gt_toy_fold1_train.tsv').rename(toy / 'train.tsv')
+    try:
+        opened = plan('methods=knn_mfcc', 'n_shots=1', 'num_experiment_runs=1')
+        assert opened.notes == ['toy, folds 1: left out, they have no training or no test set']
+        assert {job.config['fold'] for job in opened.jobs()} == {0}
+    finally:
+        (toy / 'train.tsv').rename(toy / 'index/toy/gt_toy_fold1_train.tsv')
+
+
+def test_a_checkpoint_for_several_networks_is_refused(toy):
+    with pytest.raises(UserError, match='checkpoint=.*several networks .mn04, vggish'):
+        plan('methods=transfer,mn04 class mean', 'checkpoint=x')
+
+
+@pytest.mark.parametrize('key', ['network', 'model_number', 'fold', 'n_shot', 'dataset', 'gt_test', 'resume', 'pre_processing'])
 def test_keys_that_a_plan_decides(toy, key):
     with pytest.raises(UserError, match='is not understood'):
         plan(f'{key}=1')

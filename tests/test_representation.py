@@ -13,7 +13,7 @@ import configuration
 import representation
 from conftest import CLASSES, make_dataset, tone, write_sound
 from features import compute, cqt_magnitude, mel_spectrogram, mfcc_statistics, stft_magnitude
-from representation import make_one, store
+from representation import Made, make_one, store
 from shared import UserError, content_digest, read_rows, write_text
 
 LENGTHS = [1, 7, 511, 512, 513, 1000, 1023, 1024, 1025, 2047, 2048, 2049, 10000, 44100]
@@ -653,8 +653,8 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_finished(data_folder, monke
 def test_make_one_returns_a_reason_or_none(tmp_path, monkeypatch):
     config, target = configure('config_preprocess', 'spec'), tmp_path / 'out' / 'a.npy'
     sound = write_sound(tmp_path / 'a.wav', tone())
-    assert make_one(tmp_path / 'none.wav', target, config) == 'the file does not exist' and not target.exists()
-    assert make_one(sound, target, config) is None
+    assert make_one(tmp_path / 'none.wav', target, config) == Made('the file does not exist') and not target.exists()
+    assert make_one(sound, target, config) == Made()
     assert representation.sound_of(target) == content_digest(sound)
     full_disk(monkeypatch, 0)
     with pytest.raises(OSError, match='No space left'):
@@ -682,3 +682,50 @@ def test_digests_of_unchanged_files_are_not_computed_again(data_folder, monkeypa
     digests.of(sound), digests.save()
     monkeypatch.setattr(representation, 'content_digest', lambda path: 1 / 0)
     assert representation.Digests('toy').of(sound) == first
+
+
+@pytest.mark.parametrize('group, arguments', [
+    ('config_preprocess', ['spec', ['dataset=toy']]), ('config_preprocess', ['spec', ['dataset=toy', 'spectrogram_type=stft']]),
+    ('config_preprocess', ['spec', ['dataset=toy', 'type=waveform']]), ('config_preprocess', ['mn04', ['dataset=toy']]),
+    ('config_preprocess', ['audioset', ['dataset=toy', 'resampler=soxr_hq']]), ('config_knn_mfcc', ['mfcc', ['dataset=toy']])])
+def test_silent_clips_are_named_and_used(data_folder, capsys, group, arguments):
+    sounds = make_dataset(data_folder, train=1, test=1)
+    write_sound(sounds / CLASSES[1] / '0.wav', np.zeros(20000, np.float32))
+    assert store(configure(group, *arguments)) == {}
+    assert 'silent: 1 clips (ids 2). They are used all the same' in capsys.readouterr().out
+    store(configure(group, *arguments))
+    assert 'silent:' not in capsys.readouterr().out
+
+
+def test_an_error_of_the_set_up_blames_no_sound(data_folder, monkeypatch):
+    make_dataset(data_folder, train=1, test=1)
+
+    def broken(path, config):
+        raise RuntimeError('cannot cache function: no locator available')
+
+    monkeypatch.setattr(representation, 'compute', broken)
+    with pytest.raises(UserError, match='no sound can be processed on this machine, RuntimeError: cannot cache.*error of the set-up, '
+                                        'not of the sounds.*NUMBA_CACHE_DIR'):
+        store(settings())
+    assert not list(folder_of(data_folder).glob('errors_*.tsv'))
+
+
+def test_an_unexpected_error_of_one_file_concerns_that_file(data_folder, monkeypatch):
+    make_dataset(data_folder, train=1, test=1)
+    good = representation.compute
+    monkeypatch.setattr(representation, 'compute', lambda path, config: 1 / 0 if path.parts[-2:] == (CLASSES[0], '0.wav') else
+                        good(path, config))
+    assert store(settings()) == {'0': 'ZeroDivisionError: division by zero'}
+    assert len(list(folder_of(data_folder).rglob('*.npy'))) == 5
+
+
+def test_clips_that_no_set_names_do_not_count(data_folder, capsys):
+    sounds = make_dataset(data_folder, train=2, test=1)
+    path = data_folder / 'index/toy/gt_toy_fold0_train.tsv'
+    path.write_text(''.join(line for line in path.read_text().splitlines(True) if not line.startswith('0\t')))
+    for number in (0, 1):
+        (sounds / CLASSES[0] / f'{number}.wav').unlink()
+    assert store(settings()) == {'1': 'the file does not exist'}
+    printed = capsys.readouterr().out
+    assert '1 clips that no training, validation or test set names are missing or cannot be used' in printed
+    assert f'  id 1: {sounds}/{CLASSES[0]}/1.wav: the file does not exist\n' in printed and '  id 0:' not in printed

@@ -680,6 +680,30 @@ def test_tensorflow_starts_only_after_the_checks(tones):
     commands.refused(done, 'gt_tones_fold9_train.tsv does not exist')
 
 
+@pytest.mark.parametrize('encoding', ['latin-1', 'ascii'])
+def test_file_names_that_the_terminal_cannot_show(tmp_path, encoding):
+    """Also names that are not valid UTF-8."""
+    for name in ('雨.wav', b'\xff.wav'.decode(errors='surrogateescape')):
+        write_sound(tmp_path / 'audio/a' / name, tone())
+        write_sound(tmp_path / 'audio/b' / name, np.zeros(0, np.float32))
+    done = subprocess.run([sys.executable, script_path('index_folder.py'), tmp_path / 'audio', 'mine'], capture_output=True,
+                          env=commands.environment(tmp_path, PYTHONIOENCODING=encoding))
+    assert b'Traceback' not in done.stderr
+    assert b'xff' in done.stderr + done.stdout or done.returncode == 0
+
+
+def test_a_processor_without_avx_is_named(tmp_path):
+    from backend import check_processor
+    for flags, refused in (('fpu sse4_2 avx f16c', False), ('fpu sse4_2 avx2', True), ('fpu', True)):
+        (tmp_path / 'cpuinfo').write_text(f'processor\t: 0\nflags\t\t: {flags}\nbugs\t\t:\n')
+        check_processor('aarch64', tmp_path / 'cpuinfo')
+        if refused:
+            with pytest.raises(UserError, match='lacks AVX instructions'):
+                check_processor('x86_64', tmp_path / 'cpuinfo')
+        else:
+            check_processor('x86_64', tmp_path / 'cpuinfo')
+
+
 def test_a_reader_that_has_seen_enough(tones):
     """`python preprocess.py ... | true`: no complaint about the closed pipe."""
     arguments = [sys.executable, script_path('preprocess.py'), 'spec', 'dataset=tones']
