@@ -57,10 +57,9 @@ def stored(path):
 def embed_and_store(keys, representation, config, targets):
     """Compute, store and return the embeddings of clips: dictionary id -> (examples, D) float32."""
     import models_transfer  # imported here, because TensorFlow takes seconds to start and is rarely needed
-    from backend import set_up_device, tf
+    from backend import set_up_device
     set_up_device()
-    model = models_transfer.build({key: value for key, value in config.items() if key != 'n_frames'})
-    embed = tf.function(lambda examples: model(examples, training=False), input_signature=[tf.TensorSpec(model.input_shape, tf.float32)])
+    embed = compiled(models_transfer.build({key: value for key, value in config.items() if key != 'n_frames'}))
     found = {}
     for key, rows in tqdm(embed_clips(embed, keys, representation, config), desc='embeddings', total=len(keys), unit='clip',
                           **PROGRESS):
@@ -70,6 +69,12 @@ def embed_and_store(keys, representation, config, targets):
         save_array(targets[key], rows, representation.digest(key))
         found[key] = rows
     return found
+
+
+def compiled(model):
+    """A compiled function: examples (N, F, M) -> embeddings (N, D), in evaluation mode."""
+    from backend import tf
+    return tf.function(lambda examples: model(examples, training=False), input_signature=[tf.TensorSpec(model.input_shape, tf.float32)])
 
 
 def embed_clips(embed, keys, representation, config):

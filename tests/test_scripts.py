@@ -37,6 +37,8 @@ from commands import (
     warm,
     weights,
 )
+from conftest import tone, write_sound
+from shared import UserError
 
 ESC10 = os.environ.get('ESC10')
 TRAIN = ('spec', 'dataset=tones', 'fold=1', 'n_shot=2', 'num_experiment_runs=3', 'seed=1', 'model_number=2', 'epochs=5')
@@ -694,10 +696,10 @@ def test_file_names_that_the_terminal_cannot_show(tmp_path, encoding):
 
 def test_a_processor_without_avx_is_named(tmp_path):
     from backend import check_processor
-    for flags, refused in (('fpu sse4_2 avx f16c', False), ('fpu sse4_2 avx2', True), ('fpu', True)):
+    for flags, lacking in (('fpu sse4_2 avx f16c', False), ('fpu sse4_2 avx2', True), ('fpu', True)):
         (tmp_path / 'cpuinfo').write_text(f'processor\t: 0\nflags\t\t: {flags}\nbugs\t\t:\n')
         check_processor('aarch64', tmp_path / 'cpuinfo')
-        if refused:
+        if lacking:
             with pytest.raises(UserError, match='lacks AVX instructions'):
                 check_processor('x86_64', tmp_path / 'cpuinfo')
         else:
@@ -727,8 +729,7 @@ def test_esc10(tmp_path):
     assert len(rows(tmp_path / 'audio_representation/esc10__time-freq/index.tsv')) == 400
     succeeded(run_script('knn_mfcc.py', 'dataset=esc10', 'n_shot=5', data_folder=tmp_path))
     assert 0.42 < mean(experiments(tmp_path)[0]) < 0.62
-    succeeded(warm('sl_train.py', 'spec', 'dataset=esc10', 'n_shot=5', 'model_number=2', 'epochs=60', 'num_experiment_runs=2',
-                   data_folder=tmp_path))
+    succeeded(warm('sl_train.py', 'spec', 'dataset=esc10', 'n_shot=5', 'model_number=2', 'epochs=60', data_folder=tmp_path))
     succeeded(warm('sl_evaluate.py', 'latest', 'test_hop=8', data_folder=tmp_path))
     assert 0.2 < mean(experiments(tmp_path)[1]) < 0.75
 
@@ -806,7 +807,7 @@ def test_settings_of_other_projects_change_nothing(trained, tmp_path):
                'MATPLOTLIBRC': str(tmp_path / 'matplotlibrc')}
     found = []
     for more in ({}, hostile):
-        command = [sys.executable, ROOT / 'src/sl_train.py', 'spec', 'dataset=mine', 'n_shot=2', 'epochs=3', 'batch_size=4',
+        command = [sys.executable, ROOT / 'src/sl_train.py', 'spec', 'dataset=mine', 'n_shot=1', 'epochs=2', 'batch_size=4',
                    'model_number=3', 'n_frames=32', 'resume=False']
         done = subprocess.run(command, env=environment(data, **more), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

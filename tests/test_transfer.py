@@ -11,7 +11,6 @@ from scipy.special import log_softmax, softmax
 import commands
 import embeddings
 import models_transfer
-import scoring
 from backend import set_up_device, tf
 from commands import Started, experiments, models, refused, rows, succeeded, temporary_files, tree, warm, weights
 from conftest import CLASSES, EXAMPLES_FOR_VGGISH, make_representation, plain_vggish, vggish_values
@@ -234,7 +233,8 @@ RESULTS = ['class_report.tsv', 'confusion_matrix.tsv', 'test.result', 'test_pred
 def test_files_and_log(data, kept, vggish_checkpoint):
     experiment, trained, evaluated = kept
     assert {path.name for path in experiment.iterdir()} == \
-        {'config.json', 'models.list', 'experiment.result', 'sounds.tsv', '.lock', *[model.name for model in models(experiment)]}
+        {'config.json', 'models.list', 'experiment.result', 'confusion_matrix.png', 'sounds.tsv', '.lock',
+         *[model.name for model in models(experiment)]}
     config = json.loads((experiment / 'config.json').read_text())
     wanted = {'method': 'transfer_train', 'weights_sha256': digest(vggish_checkpoint), 'n_frames': 96, 'grid': 96}
     assert config.items() >= wanted.items()
@@ -504,11 +504,11 @@ class Embeddings:
         self.data, self.known, self.asked = data, known, 0
         monkeypatch.setenv('DATA_FOLDER', str(data))
         monkeypatch.setattr(models_transfer, 'build', lambda config: None)
-        monkeypatch.setattr(scoring, 'make_scorer', lambda model: self.embed)
+        monkeypatch.setattr(embeddings, 'compiled', lambda model: self.embed)
 
-    def embed(self, frames, starts):
-        self.asked += len(starts)
-        return tf.constant(plain(np.stack([frames[start:start + 96] for start in starts])))
+    def embed(self, examples):
+        self.asked += len(examples)
+        return tf.constant(plain(examples))
 
     def get(self, keys, weights_sha256=None, test_batch_size=4):
         """embeddings_of the clips."""
