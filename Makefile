@@ -1,6 +1,7 @@
 # Two commands do all the set-up: `make demo` runs the main job, `make test` the tests.
 #
 #   make demo AUDIO=/path/to/folder    the same job on your own recordings: a folder of class folders
+#   make demo MN04=/path/to/file.pt    with weights of mn04 that you have already, instead of fetching them
 #   make PYTHON=python3.12 test        with another Python than python3
 #
 # DATA_FOLDER (environment) chooses where everything is written; default: data/ of this repository.
@@ -9,6 +10,7 @@ PYTHON ?= python3
 VENV   = .venv
 PY     = $(VENV)/bin/python
 AUDIO  =
+MN04   =
 NAME   = $(if $(AUDIO),own,demo)
 
 # Recipes change folders, so a relative DATA_FOLDER is made absolute; $(abspath) would divide a path at its blanks.
@@ -17,14 +19,17 @@ ifdef DATA_FOLDER
 override DATA_FOLDER := $(if $(filter /% ~%,$(firstword $(DATA_FOLDER))),,$(CURDIR)/)$(DATA_FOLDER)
 export DATA_FOLDER
 endif
-export AUDIO
+export AUDIO MN04
 
 .PHONY: demo test clean
 
 demo: $(VENV)/ready
 	@$(if $(AUDIO),,$(PY) aux/make_demo_sounds.py)
 	@$(PY) aux/index_folder.py "$(if $(AUDIO),$$AUDIO,$$(cd src && ../$(PY) -c 'import shared; print(shared.data_folder())')/audio/demo)" $(NAME)
-	@cd src && ../$(PY) reproduce.py demo datasets=$(NAME)
+	@$(if $(MN04),,$(PY) aux/download.py mn04 >$(VENV)/download.log 2>&1 || echo "mn04 could not be fetched" \
+	   "($$(tail -n 1 $(VENV)/download.log | cut -c 1-150) ...): the demo goes on without it. MN04=/path/to/mn04_as_mAP_432.pt names a copy")
+	@weights=$(if $(MN04),$$(realpath -e "$$MN04")) && cd src && \
+	   ../$(PY) reproduce.py demo datasets=$(NAME) $(if $(MN04),"checkpoint=$$weights")
 
 test: $(VENV)/ready
 	@$(PY) -m pytest tests -n 2 --dist loadfile

@@ -6,6 +6,7 @@ is used as a whole or refused: what it holds, what its header promises and what 
 import io
 import re
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ CONVERT = 'convert it, e.g. to WAV with ffmpeg'
 ENDLESS = {'IRCAM', 'PAF', 'PVF', 'RAW', 'XI'}
 # formats of FFmpeg whose duration is an estimate
 ESTIMATED = {'mp3', 'aac', 'amr', 'amrnb', 'amrwb', 'ogg'}
+MIRRORED = bytes(int(f'{byte:08b}'[::-1], 2) for byte in range(256))  # each byte with its bits in the other order
 
 
 # ---- mono samples ----------------------------------------------------------------------------------------------------
@@ -88,6 +90,8 @@ def decode(path):
         return decode_with_ffmpeg(path)
     try:
         samples, promised, rate, form = decode_with_libsndfile(source, path)
+    except (MemoryError, ValueError) as problem:  # a header that promises what no memory can hold
+        raise UserError(f'not readable as audio ({type(problem).__name__}: {problem}): its header is damaged') from None
     except (soundfile.SoundFileError, RuntimeError, TypeError) as problem:
         if 'malformed' in str(problem) or 'lost sync' in str(problem):  # a format that it knows, but damaged
             raise UserError(f'not readable as audio ({problem}): the file is damaged') from None
@@ -169,6 +173,10 @@ def decode_with_ffmpeg(path):
             if not container.streams.audio:
                 raise UserError('the file has no sound')
             stream = container.streams.audio[0]
+            if stream.codec_context is None:
+                raise UserError(f'not readable as audio: FFmpeg does not know how it is coded; {CONVERT}')
+            if container.format.name == 'mp3':
+                mp3_seconds(path)
             rate, channels, exact = stream.rate, stream.channels, not ESTIMATED & set(container.format.name.split(','))
             durations = [stream.duration and float(stream.duration * stream.time_base), container.duration and container.duration / 1e6]
             converter, blocks = av.AudioResampler(format='flt'), []
@@ -194,14 +202,7 @@ def whole_mp3(path, samples, promised, rate):
     libsndfile stops at the length that the first header tells or that it estimates: of joined files, and of a variable bit rate without
     a header, a part is missing. It also decodes less than a truncated file promises.
     """
-    import av
-    av.logging.set_level(av.logging.PANIC)
-    try:
-        with av.open(str(path), metadata_errors='ignore') as container:
-            packets = [packet for packet in container.demux(container.streams.audio[0]) if packet.size]
-            held = rate * sum(float(packet.duration * packet.time_base) for packet in packets)
-    except av.error.FFmpegError as problem:
-        raise UserError(f'not readable as audio ({problem}): the file is damaged') from None
+    held = rate * mp3_seconds(path)
     if held > (1 + TOLERANCE) * len(samples) + PADDING * rate:
         return decode_with_ffmpeg(path)
     if len(samples) < (1 - TOLERANCE) * promised:
@@ -209,6 +210,24 @@ def whole_mp3(path, samples, promised, rate):
     if len(samples) == 0:
         raise UserError('the file has no samples')
     return samples, rate
+
+
+def mp3_seconds(path):
+    """Seconds of all frames of an MP3 file. Raises UserError if it holds anything between its frames but tags and a header."""
+    import av
+    av.logging.set_level(av.logging.PANIC)
+    try:
+        with av.open(str(path), 'r', 'mp3', metadata_errors='ignore') as container:
+            packets = [packet for packet in container.demux(container.streams.audio[0]) if packet.size]
+    except av.error.FFmpegError as problem:
+        raise UserError(f'not readable as audio ({problem}): the file is damaged') from None
+    content, frames = path.read_bytes(), [(packet.pos, packet.pos + packet.size) for packet in packets]
+    for start, end in zip([0, *(end for _, end in frames)], [start for start, _ in frames]):
+        gap = content[start:end]
+        header = start == 0 and any(word in gap for word in (b'Xing', b'Info', b'VBRI'))
+        if gap.strip(b'\0') and not header and not gap.startswith((b'ID3', b'TAG', b'APETAGEX')) or start and gap and not gap.strip(b'\0'):
+            raise UserError(f'damaged: {len(gap)} bytes after byte {start} are no MP3 frames')
+    return sum(float(packet.duration * packet.time_base) for packet in packets)
 
 
 # ---- what a file is --------------------------------------------------------------------------------------------------
@@ -272,20 +291,29 @@ def completed_header(content, begin):
 
 
 def count_ogg_streams(path):
-    """How many streams an Ogg file has, one after the other. Raises UserError if it ends within a page: its end is missing.
+    """How many streams an Ogg file has, one after the other.
 
-    A last page without the mark of an end is legal: many recorders do not write it.
+    Raises UserError if it ends within a page, so that its end is missing, or if a page is damaged: libsndfile leaves it out. A last page
+    without the mark of an end is legal: many recorders do not write it.
     """
-    streams, place, size = 0, 0, path.stat().st_size
-    with open(path, 'rb') as file:
-        while place < size:
-            file.seek(place)
-            head = file.read(27 + 255)
-            if head[:4] != b'OggS':
-                raise UserError(f'damaged: after {place} of {size} bytes, the Ogg stream does not go on')
-            sizes = head[27:27 + head[26]] if len(head) > 26 else b''
-            streams += bool(head[5] & 2) if len(head) > 5 else 0  # 2: the first page of a stream
-            place += 27 + len(sizes) + sum(sizes)
-            if len(head) < 27 or len(sizes) < head[26] or place > size:
-                raise UserError('truncated: the end of the Ogg stream is missing')
+    content, streams, place = path.read_bytes(), 0, 0
+    while place < len(content):
+        head = content[place:place + 27]
+        if head[:4] != b'OggS'[:len(head)]:
+            raise UserError(f'damaged: after {place} of {len(content)} bytes, the Ogg stream does not go on')
+        sizes = content[place + 27:place + 27 + head[26]] if len(head) == 27 else b''
+        end = place + 27 + len(sizes) + sum(sizes)
+        if len(head) < 27 or len(sizes) < head[26] or end > len(content):
+            raise UserError('truncated: the end of the Ogg stream is missing')
+        page = content[place:place + 22] + bytes(4) + content[place + 26:end]  # the checksum counts as 0
+        if ogg_checksum(page) != int.from_bytes(head[22:26], 'little'):
+            raise UserError(f'damaged: the checksum of the Ogg page after {place} of {len(content)} bytes is wrong')
+        streams += bool(head[5] & 2)  # 2: the first page of a stream
+        place = end
     return streams
+
+
+def ogg_checksum(page):
+    """CRC-32 of Ogg (int): the polynomial of zlib's, with the bits of bytes and result in the other order, without inversions."""
+    crc = zlib.crc32(page.translate(MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f'{crc:032b}'[::-1], 2)

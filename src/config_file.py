@@ -240,6 +240,9 @@ config_transfer['yamnet'] = {
     'audio_representation_folder': 'audio_representation/{dataset}__yamnet/',
     'network': 'yamnet',
     'checkpoint': YAMNET_CHECKPOINT,
+    'epochs': 41,
+    'batch_size': 16,
+    'pretrained_factor': 0.01,
 }
 config_transfer['mn04'] = {
     **config_transfer['audioset'],
@@ -248,7 +251,10 @@ config_transfer['mn04'] = {
     'checkpoint': MN04_CHECKPOINT,
     'embedding_layer': 'embedding',                   # 'embedding', or 'hidden': the hidden layer of the network's own head
     'n_frames': 500,                                  # frames of a patch, 5 s
-    'param_train_sampling': 1,                        # patches per clip and epoch
+    'epochs': 16,
+    'batch_size': 16,                                 # patches
+    'learning_rate': 0.5,
+    'pretrained_factor': 0.005,
     'val_hop': 250,                                   # frames
     'test_hop': 250,
 }
@@ -417,7 +423,9 @@ config_reproduce['esc10'] = {                         # small enough for a CPU
     **config_reproduce['paper'],
     'datasets': ['esc10'],
     'n_shots': [1, 2, 5, 10, 20],
-    'methods': ['knn_mfcc', 'SB-CNN BN', 'TIMBRE', 'VGG', 'log-learn VGG', 'proto', 'knn_audioset', 'transfer', 'transfer proto'],
+    'methods': ['knn_mfcc', 'SB-CNN BN', 'TIMBRE', 'VGG', 'log-learn VGG', 'proto', 'knn_audioset', 'transfer', 'transfer proto',
+                'mn04 class mean', 'mn04 logistic regression', 'mn04 nearest', 'mn04 transfer', 'mn04 transfer proto',
+                'yamnet class mean', 'yamnet logistic regression', 'yamnet nearest', 'yamnet transfer'],
     'num_experiment_runs': 1,
     'max_accuracy': 10,                               # patience of prototypical networks; 200 in the study
 }
@@ -425,7 +433,7 @@ config_reproduce['demo'] = {                          # `make demo`: fewer and s
     **config_reproduce['paper'],
     'datasets': ['demo'],
     'n_shots': [1, 2, 5, 10],
-    'methods': ['knn_mfcc', 'SB-CNN BN', 'TIMBRE', 'proto'],
+    'methods': ['knn_mfcc', 'SB-CNN BN', 'TIMBRE', 'proto', 'mn04 class mean'],
     'num_experiment_runs': 3,
     'skip_missing': True,
     'epochs': 60,

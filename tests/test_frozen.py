@@ -1,0 +1,231 @@
+"""Frozen embeddings: frozen.py, knn_audioset.py and the others with mn04 and YAMNet, and the classifiers by another way."""
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+import commands
+import mobilenet
+import pretrained
+import shallow
+import yamnet
+from commands import ROOT, experiments, models, refused, rows, run_script, succeeded, warm
+from config_file import config_frozen, config_knn_audioset, config_methods, config_transfer, config_transfer_proto
+from shared import UserError
+from test_torch_file import write_tensors
+from test_yamnet import write_weights
+
+MN04, ESC10 = (os.environ.get(name) for name in ('MN04', 'ESC10'))
+
+
+# ---- classifiers -----------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def vectors():
+    """Vectors (N, 5), their clips (N,), and labels of 9 clips of 3 classes; the same for 4 test clips."""
+    random = np.random.default_rng(0)
+    counts = random.integers(1, 4, 13)
+    clip = np.repeat(np.arange(13), counts)
+    labels = np.arange(13) % 3
+    values = random.normal(size=(len(clip), 5)) + 2 * np.eye(5)[labels][clip]
+    return (values[clip < 9], clip[clip < 9], labels[:9]), (values[clip >= 9], clip[clip >= 9] - 9)
+
+
+def test_class_mean_by_hand(vectors):
+    train, (values, clip) = vectors
+    scores = shallow.class_mean(*train, {})(values, clip)
+    unit = lambda v: v / np.linalg.norm(v)
+    clips = [unit(train[0][train[1] == i].mean(axis=0)) for i in range(9)]
+    prototypes = [unit(np.mean([clips[i] for i in range(9) if train[2][i] == c], axis=0)) for c in range(3)]
+    for i in range(4):
+        np.testing.assert_allclose(scores[i], [unit(values[clip == i].mean(axis=0)) @ p for p in prototypes], atol=1e-12)
+
+
+@pytest.mark.parametrize('C', [1.0, 0.01])
+def test_logistic_regression_by_hand(vectors, C):
+    """The minimum of C x cross-entropy + half the squared norm of the weights, found by another optimiser."""
+    (x, owner, labels), (values, clip) = vectors
+    y = labels[owner]
+
+    def cost(flat):
+        w = flat.reshape(6, 3)
+        return -C * log_softmax(x @ w[:5] + w[5], axis=1)[np.arange(len(y)), y].sum() + 0.5 * np.square(w[:5]).sum()
+
+    w = minimize(cost, np.zeros(18), tol=1e-10).x.reshape(6, 3)
+    expected = softmax(values @ w[:5] + w[5], axis=1)
+    scores = shallow.logistic_regression(x, owner, labels, {'C': C})(values, clip)
+    for i in range(4):
+        np.testing.assert_allclose(scores[i], expected[clip == i].mean(axis=0), atol=2e-3)
+
+
+# ---- the registry ----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('name', pretrained.NETWORKS)
+def test_every_entry_is_complete(name):
+    network = pretrained.NETWORKS[name]
+    assert network.address.startswith('https://') and network.licence in ('Apache-2.0', 'MIT') and 'YouTube' in network.trained_on
+    assert network.type in pretrained.FRONT_ENDS and f'download.py {name}' in network.remedy
+    entry = 'audioset' if name == 'vggish' else name
+    for group in (config_frozen, config_knn_audioset, config_transfer, config_transfer_proto):
+        assert group[entry]['network'] == name and network.type in group[entry]['audio_representation_folder']
+    if name != 'vggish':  # 288 MB of random weights: tested in test_vggish.py
+        for output, size in network.outputs.items():
+            config = {'network': name, 'checkpoint': None, 'embedding_layer': output}
+            layer = pretrained.make_layer(config, seed=0)
+            samples = np.random.default_rng(0).normal(0, 0.1, 3 * network.front_end.sample_rate)
+            windows = network.front_end.windows(network.front_end.from_samples(samples))
+            assert windows.shape[2] == network.shape[1] and windows.shape[1] == (network.shape[0] or windows.shape[1])
+            assert layer(windows).shape == (len(windows), size) and pretrained.embedding_size(config) == size
+
+
+def test_embedding_layers_that_a_network_does_not_have():
+    with pytest.raises(UserError, match="embedding_layer='hidden': YAMNet has embedding"):
+        pretrained.complete({'network': 'yamnet', 'checkpoint': None, 'embedding_layer': 'hidden'})
+
+
+@pytest.mark.parametrize('script, network', [(script, network) for network in ('mn04', 'yamnet') for script in (
+    'frozen.py', 'knn_audioset.py', 'transfer_train.py', 'transfer_proto.py', 'smoke_test.py')])
+def test_missing_weights_are_named_before_anything_else(tmp_path, script, network):
+    done = run_script(script, network, 'checkpoint=none.pt', data_folder=tmp_path, without_tensorflow=True)
+    refused(done, ROOT / 'src/none.pt', 'does not exist', f'python ../aux/download.py {network}')
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- scripts, with random weights ------------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    """A data folder with `tones`, and files of random weights of mn04 and YAMNet beside it."""
+    folder = tmp_path_factory.mktemp('frozen') / 'data'
+    commands.copy_of(commands.tones(), folder)
+    shutil.rmtree(folder / 'experiments', ignore_errors=True)
+    model = mobilenet.build(output='logits', seed=5)
+    write_tensors(folder.parent / 'mn04.pt', {name: np.transpose(variable.numpy(), np.argsort(axes))
+                                              for name, (variable, axes) in mobilenet.variables_by_name(model).items()})
+    model = yamnet.build(output='logits', seed=5)
+    write_weights(folder.parent / 'yamnet.h5', {name: variable.numpy() for name, variable in yamnet.variables_by_name(model).items()})
+    for network in ('mn04', 'yamnet'):
+        succeeded(warm('preprocess.py', network, 'dataset=tones', data_folder=folder))
+    return folder
+
+
+def checkpoint(data, network):
+    return f'checkpoint={data.parent / {"mn04": "mn04.pt", "yamnet": "yamnet.h5"}[network]}'
+
+
+def embeddings_of(data):
+    """Embeddings on disk: dictionary folder name -> {file name: array}."""
+    found = {}
+    for path in sorted(data.glob('audio_representation/*__*__*/*.npy')):
+        found.setdefault(path.parent.name, {})[path.name] = np.load(path)
+    return found
+
+
+@pytest.mark.parametrize('network', ['mn04', 'yamnet'])
+def test_frozen(data, network):
+    """Decisions are those of a nearest class mean over the network's outputs, computed from the arrays anew."""
+    text = succeeded(warm('frozen.py', network, 'dataset=tones', 'fold=1', 'n_shot=3', 'num_experiment_runs=2', checkpoint(data, network),
+                          data_folder=data))
+    assert f'{network} class mean, tones fold 1, n_shot 3: accuracy ' in text
+    experiment = experiments(data)[0]
+    config = json.loads((experiment / 'config.json').read_text())
+    layer = pretrained.make_layer({**config}, seed=0)
+    folder = data / config['audio_representation_folder']
+    clips = {key: np.load(data / path) for key, path, _ in rows(folder / 'index.tsv')}
+    means = {key: np.asarray(layer(array if array.ndim == 3 else array[None])).mean(axis=0) for key, array in clips.items()}
+    unit = lambda v: v / np.linalg.norm(v)
+    for model in models(experiment):
+        chosen = rows(model / 'train_ids.tsv')
+        names = sorted({name for _, name in chosen})
+        prototypes = [unit(np.mean([unit(means[key]) for key, name in chosen if name == wanted], axis=0)) for wanted in names]
+        header, *table = rows(model / 'test_predictions.tsv')
+        assert len(chosen) == 9 and len(table) == 9
+        for key, _, _, predicted, _, _, *scores in table:
+            np.testing.assert_allclose(np.array(scores, float), [unit(means[key]) @ p for p in prototypes], atol=2e-5)
+    assert len(means) == sum(len(arrays) for name, arrays in embeddings_of(data).items() if f'__{network}_' in name)
+
+
+def test_embeddings_are_computed_once_and_anew_for_another_layer(data):
+    before = {path: path.stat().st_ino for path in data.glob('audio_representation/*__mn04_*/*.npy')}
+    common = 'mn04', 'dataset=tones', 'fold=1', 'n_shot=2', 'num_experiment_runs=1', checkpoint(data, 'mn04')
+    succeeded(warm('frozen.py', *common, 'classifier=logistic_regression', data_folder=data))
+    succeeded(warm('knn_audioset.py', *common, data_folder=data))
+    assert before and all(path.stat().st_ino == inode for path, inode in before.items())
+    succeeded(warm('knn_audioset.py', *common, 'embedding_layer=hidden', data_folder=data))
+    sizes = {array.shape[1] for name, arrays in embeddings_of(data).items() if '__mn04_' in name for array in arrays.values()}
+    assert sizes == {384, 512}
+    methods = {row[4] for row in rows(data / 'experiments/results.tsv')[1:]}
+    assert {'mn04 nearest', 'mn04 logistic regression'} <= methods
+
+
+def test_a_long_clip_is_the_mean_of_its_windows():
+    """11 s: windows of 10 s at 0 s and at the end; `batches` keeps the windows of a clip together."""
+    from mobilenet_input import windows
+    spectrogram = np.random.default_rng(0).normal(size=(1100, 128)).astype(np.float32)
+    cut = windows(spectrogram)
+    assert cut.shape == (2, 1000, 128)
+    np.testing.assert_array_equal(cut[1], spectrogram[100:])
+
+
+@pytest.mark.parametrize('network', ['mn04', 'yamnet'])
+def test_fine_tuning(data, network):
+    """Weights of the network move, its statistics stay; the evaluation gives the scores of the stored model."""
+    arguments = network, 'dataset=tones', 'fold=1', 'n_shot=2', 'num_experiment_runs=1', 'epochs=3', 'batch_size=4', 'learning_rate=0.1'
+    frames = ['n_frames=50', 'val_hop=50', 'test_hop=50'] if network == 'mn04' else []
+    succeeded(warm('transfer_train.py', *arguments, *frames, checkpoint(data, network), data_folder=data))
+    experiment = experiments(data)[0]
+    model, = models(experiment)
+    build = mobilenet.build if network == 'mn04' else yamnet.build
+    start = build(path=data.parent / checkpoint(data, network).partition('=')[2])
+    trained = commands.weights(model)
+    values = [value for name, value in sorted(trained.items())]
+    for variable in start.variables:
+        same = [value for value in values if value.shape == tuple(variable.shape) and np.array_equal(value, variable.numpy())]
+        assert bool(same) == variable.name.startswith('moving_'), variable.path
+    succeeded(warm('transfer_evaluate.py', experiment.name, data_folder=data))
+    assert rows(data / 'experiments/results.tsv')[-1][4] == f'{network} transfer'
+
+
+def test_prototypes(data):
+    succeeded(warm('transfer_proto.py', 'mn04', 'dataset=tones', 'fold=1', 'n_shot=2', 'max_accuracy=0', 'max_epochs=2', 'n_frames=50',
+                   'param_train_sampling=50', 'test_hop=50', checkpoint(data, 'mn04'), data_folder=data))
+    assert rows(data / 'experiments/results.tsv')[-1][4] == 'mn04 transfer proto'
+
+
+def test_silent_patches_and_levels_are_parameters_of_the_representation(data):
+    for network, key, value in (('yamnet', 'skip_silence', True), ('mn04', 'level', None)):
+        folder = data / config_frozen[network]['audio_representation_folder'].format(dataset='tones')
+        assert json.loads((folder / 'config.json').read_text())[key] == value
+    refused(warm('preprocess.py', 'mn04', 'dataset=tones', 'level=-20', data_folder=data), 'other parameters: level=None (asked: -20)')
+    assert '9 of 9' not in succeeded(warm('preprocess.py', 'mn10', 'dataset=tones', data_folder=data))  # the same as for mn04
+    assert {path.name for path in (data / 'audio_representation').iterdir() if path.name.startswith('tones__')} >= {
+        'tones__mobilenet', 'tones__yamnet'}
+
+
+def test_a_plan_with_frozen_networks(data):
+    """The same rows as the scripts; methods without weights are left out with a line."""
+    plan = ('reproduce.py', 'demo', 'datasets=tones', 'folds=1', 'n_shots=2', 'num_experiment_runs=1')
+    text = succeeded(warm(*plan, 'methods=mn04 class mean,mn04 logistic regression,knn_mfcc', checkpoint(data, 'mn04'), data_folder=data))
+    assert 'mn04 class mean' in text and 'mn04 logistic regression' in text
+    if not (ROOT / 'src/mn10_as_mAP_471.pt').exists():
+        text = succeeded(warm(*plan, 'methods=knn_mfcc,mn10 class mean', data_folder=data))
+        assert 'mn10 class mean: left out, no weights of mn10.' in text and 'needs the weights of mn10' in text
+    assert set(config_methods) >= {f'{network} {head}' for network in ('mn04', 'mn10', 'yamnet') for head in (
+        'class mean', 'logistic regression', 'nearest', 'transfer', 'transfer proto')}
+
+
+# ---- real weights, real sounds ---------------------------------------------------------------------------------------
+
+@pytest.mark.skipif(not (MN04 and ESC10), reason='MN04 and ESC10 do not name the weights of mn04 and the recordings')
+def test_esc10(tmp_path):
+    """A nearest class mean over mn04 is right on more than 95 % of the clips from five examples per class."""
+    succeeded(run_script('index_esc.py', Path(ESC10).resolve(), data_folder=tmp_path))
+    succeeded(run_script('preprocess.py', 'esc10_mn04', data_folder=tmp_path))
+    text = succeeded(warm('frozen.py', 'mn04', 'dataset=esc10', 'n_shot=5', f'checkpoint={Path(MN04).resolve()}', data_folder=tmp_path))
+    accuracy = float(text.partition('n_shot 5: accuracy ')[2].split()[0])
+    assert 0.95 < accuracy <= 1
