@@ -222,10 +222,11 @@ def mp3_seconds(path):
     except av.error.FFmpegError as problem:
         raise UserError(f'not readable as audio ({problem}): the file is damaged') from None
     content, frames = path.read_bytes(), [(packet.pos, packet.pos + packet.size) for packet in packets]
+    most = 2 * max((end - start for start, end in frames), default=0)  # of a frame with the header
     for start, end in zip([0, *(end for _, end in frames)], [start for start, _ in frames]):
         gap = content[start:end]
-        header = start == 0 and any(word in gap for word in (b'Xing', b'Info', b'VBRI'))
-        if gap.strip(b'\0') and not header and not gap.startswith((b'ID3', b'TAG', b'APETAGEX')) or start and gap and not gap.strip(b'\0'):
+        header = start == 0 and any(word in gap for word in (b'Xing', b'Info', b'VBRI')) and len(gap) <= most
+        if gap and not header and not gap.startswith((b'ID3', b'TAG', b'APETAGEX')):
             raise UserError(f'damaged: {len(gap)} bytes after byte {start} are no MP3 frames')
     return sum(float(packet.duration * packet.time_base) for packet in packets)
 
