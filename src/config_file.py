@@ -87,11 +87,16 @@ config_preprocess = {
     'asc_yamnet': {**YAMNET, 'dataset': 'asc'},
     'esc10_yamnet': {**YAMNET, 'dataset': 'esc10'},
     'esc50_yamnet': {**YAMNET, 'dataset': 'esc50'},
-    'mn04': {**MOBILENET},                            # mn10 reads the same
+    'mn04': {**MOBILENET},                            # mn10 reads the same arrays
+    'mn10': {**MOBILENET},
     'us8k_mn04': {**MOBILENET, 'dataset': 'us8k'},
     'asc_mn04': {**MOBILENET, 'dataset': 'asc'},
     'esc10_mn04': {**MOBILENET, 'dataset': 'esc10'},
     'esc50_mn04': {**MOBILENET, 'dataset': 'esc50'},
+    'us8k_mn10': {**MOBILENET, 'dataset': 'us8k'},
+    'asc_mn10': {**MOBILENET, 'dataset': 'asc'},
+    'esc10_mn10': {**MOBILENET, 'dataset': 'esc10'},
+    'esc50_mn10': {**MOBILENET, 'dataset': 'esc50'},
 }
 
 # ---- keys that experiments share -------------------------------------------------------------------------------------

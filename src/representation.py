@@ -219,7 +219,7 @@ def make_one(audio, target, config):
             raise
         return Made(f'{type(problem).__name__}: {problem}', unexpected=True)
     # of a silent clip, all values are equal; all deviations and differences of its MFCCs are 0, up to rounding
-    return Made(silent=bool(np.ptp(array) == 0 or array.ndim == 1 and np.ptp(array[config['MFCC_number']:]) < 1e-3))
+    return Made(silent=bool(array.size and np.ptp(array) == 0 or array.ndim == 1 and np.ptp(array[config['MFCC_number']:]) < 1e-3))
 
 
 def compute_unchanged(audio, config):

@@ -1,14 +1,12 @@
 """reproduce.py from end to end: a plan, interrupted, extended, failing in part, in one process and on a Dask cluster."""
 import json
 import os
-import random
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -244,25 +242,6 @@ def test_report_of_a_plan(whole, tmp_path):
     assert ours == theirs
     one = succeeded(warm('report.py', 'demo', 'datasets=tones', *PLAN[3:], 'num_experiment_runs=1', data_folder=data))
     assert [line for line in one.splitlines() if line.startswith('|')] != theirs
-
-
-def test_killed_at_random_moments_it_ends_with_the_same_table(whole, tones, tmp_path):
-    data, moments = fresh(tones, tmp_path / 'data'), random.Random(0)
-    for _ in range(1):  # benchmarks/kill_campaign.py does it often
-        with Started(*PLAN, 'num_experiment_runs=2', data_folder=data) as script:
-            there = len(table(data)) if (data / 'experiments/results.tsv').exists() else 1
-            wanted = there + moments.randrange(1, 6)  # lines, so that every start gets on
-            script.wait_until(lambda: (data / 'experiments/results.tsv').exists() and len(table(data)) >= wanted)
-            time.sleep(moments.uniform(0, 0.5))
-            script.process.kill()
-            script.wait()
-    assert len(table(data)) <= RUNS, 'it was through before it was killed'
-    succeeded(run_script(*PLAN, 'num_experiment_runs=2', data_folder=data))
-    assert table(data) == table(whole[0]) and decisions(data) == decisions(whole[0])
-    assert all(same_weights(model, runs(whole[0])[key]) for key, model in runs(data).items() if key[0] != 'knn_mfcc')
-    assert commands.temporary_files(data) == []
-    ours, theirs = ((folder / 'experiments/report_demo/accuracy.tsv').read_text().splitlines() for folder in (data, whole[0]))
-    assert [line.split('\t')[:-2] for line in ours] == [line.split('\t')[:-2] for line in theirs]  # the last two are seconds
 
 
 # ---- a Dask cluster --------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from commands import (
 
 PREPROCESS = ('preprocess.py', 'spec', 'dataset=many', 'num_processing_units=2')
 MANY = 'audio_representation/many__time-freq'
-TRAIN = ('sl_train.py', *FAST, 'num_experiment_runs=3', 'epochs=60', 'batch_size=2')
+TRAIN = ('sl_train.py', *FAST, 'num_experiment_runs=3', 'epochs=30', 'batch_size=2')
 
 
 @pytest.fixture(scope='module')
@@ -168,14 +168,14 @@ def finished_runs(data):
 def test_a_killed_training_goes_on(data, uninterrupted):
     """Killed in the first run and in the second one; then the end is that of an experiment that nobody disturbed."""
     with Started(*TRAIN, data_folder=data) as script:
-        script.wait_until(lambda: epochs_logged(data) > 10)
+        script.wait_until(lambda: epochs_logged(data) > 5)
         script.process.kill()
         script.wait()
     experiment, = experiments(data)
     assert finished_runs(data) == 0 and len(list(experiment.glob('model_*'))) == 1
 
     with Started(*TRAIN, data_folder=data) as script:
-        script.wait_until(lambda: finished_runs(data) == 1 and epochs_logged(data) in range(10, 50))
+        script.wait_until(lambda: finished_runs(data) == 1 and epochs_logged(data) in range(5, 25))
         script.process.kill()
         script.wait()
         assert f'continuing {experiment.name}: 0 of 3 runs are finished' in script.text()
@@ -199,7 +199,7 @@ def test_a_killed_training_goes_on(data, uninterrupted):
 
 def test_a_stopped_training_says_so_in_one_line(data):
     with Started(*TRAIN, data_folder=data) as script:
-        script.wait_until(lambda: epochs_logged(data) > 10)
+        script.wait_until(lambda: epochs_logged(data) > 5)
         os.killpg(script.process.pid, signal.SIGINT)
         assert script.wait() == 130
         assert said(script) == {'overrides', 'device', 'model 2', 'experiment', 'interrupted'}

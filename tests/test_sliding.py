@@ -370,7 +370,7 @@ def test_esc10(tmp_path):
     succeeded(run_script('index_esc.py', Path(ESC10).resolve(), data_folder=tmp_path))
     succeeded(run_script('preprocess.py', 'esc10_spec', data_folder=tmp_path))
     for number in (2, 3):
-        succeeded(warm('sl_train.py', 'spec', 'dataset=esc10', 'n_shot=1', f'model_number={number}', 'epochs=6',
+        succeeded(warm('sl_train.py', 'spec', 'dataset=esc10', 'n_shot=2', f'model_number={number}', 'epochs=15',
                        data_folder=tmp_path))
         predictions = []
         for sliding, way in (('True', 'sliding window'), ('False', 'patch by patch (sliding=False)')):
