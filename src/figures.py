@@ -73,25 +73,50 @@ def accuracy_curves(curves, methods, chance, title, path):
         chance: accuracy of guessing; None where it is not known.
         path: image file; the same input gives the same bytes.
     """
-    figure, axes = plt.subplots(figsize=(8.5, 4.8), layout='constrained')
-    for method, points in curves.items():
+    figure, axes = plt.subplots(figsize=(8.5, 5.2), layout='constrained')
+    names = sorted(curves, key=lambda method: -curves[method][-1][1])
+    span = max(n for points in curves.values() for n, *_ in points) / min(n for points in curves.values() for n, *_ in points)
+    for place, method in enumerate(names):
         look = style(methods.index(method))
-        n, mean, low, high = np.array(points).T
+        n, mean, low, high = np.array(curves[method]).T
+        # side by side, so that no interval covers another one
+        n = n * max(span, 2) ** (0.07 * ((place + 0.5) / len(names) - 0.5))
         dash = '--' if method.startswith('knn') else '-'  # baselines that train nothing
         again = methods.index(method) >= len(COLOURS)  # hollow markers where colours repeat
-        axes.plot(n, mean, linestyle=dash, label=method, markersize=6.5, markerfacecolor='white' if again else None, **look)
-        axes.fill_between(n, low.clip(0, 1), high.clip(0, 1), color=look['color'], linewidth=0,
-                          alpha=0.15 if len(curves) <= 6 else 0.07)
+        bars = np.abs(np.array([low, high]).clip(0, 1) - mean)
+        axes.errorbar(n, mean, np.nan_to_num(bars), linestyle=dash, label=method, markersize=5.5, linewidth=1.3, elinewidth=0.9, capsize=2,
+                      markerfacecolor='white' if again else None, **look)
+    label_ends(axes, {method: curves[method][-1] for method in names}, methods)
     if chance is not None:
         axes.axhline(chance, color='grey', linestyle=':', label='chance')
+        axes.annotate('chance', (0, chance), (4, 2), xycoords=('axes fraction', 'data'), textcoords='offset points', fontsize=8,
+                      color='grey')
     ticks = sorted({n for points in curves.values() for n, *_ in points})
     axes.set_xscale('log')
     axes.set_xticks(ticks, [str(n) for n in ticks])
     axes.minorticks_off()
     axes.set(xlabel='training clips per class (log scale)', ylabel='accuracy on the test set', ylim=(0, 1), title=title)
     axes.grid(alpha=0.3)
-    figure.legend(loc='outside right upper', fontsize=9, handlelength=3.5)
     save(figure, path, 130)
+
+
+def label_ends(axes, ends, methods):
+    """Write the name of each method to the right of the axes, at the height of its last point, from top to bottom.
+
+    Args:
+        ends: dictionary method -> (n, mean, ...), the highest mean first.
+        methods: see accuracy_curves.
+    """
+    height, heights = 0.045, []
+    for _, mean, *_ in ends.values():  # no two names overlap
+        heights.append(min(mean, heights[-1] - height) if heights else min(mean, 0.98))
+    heights = np.array(heights) + max(0, 0.02 - heights[-1])  # nor leave the figure
+    for (method, (n, mean, *_)), place in zip(ends.items(), heights):
+        colour = style(methods.index(method))['color']
+        colour = '#8A7A00' if colour == '#F0E442' else colour  # yellow letters are hard to read
+        axes.annotate(method, (n, mean), (1.03, place), textcoords='axes fraction', fontsize=9, va='center', color=colour,
+                      arrowprops={'arrowstyle': '-', 'color': colour, 'alpha': 0.4, 'linewidth': 0.7, 'shrinkB': 4, 'relpos': (0, 0.5)},
+                      annotation_clip=False)
 
 
 def embeddings(patches, labels, prototypes, classes, config, title, path):
