@@ -228,7 +228,7 @@ def work_in(folder):
             yield
         finally:
             shutil.rmtree(folder / 'unpacked', ignore_errors=True)
-            (folder / '.lock').unlink()
+            (folder / '.lock').unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # it is not empty
                 folder.rmdir()
 

@@ -172,10 +172,12 @@ def esc(leave_out=0):
     return {f'{sources.ESC_COMMIT}.zip': zipped({**sounds, f'{root}/meta/esc50.csv': '\n'.join(table).encode()})}
 
 
-def vggish():
-    return {'vggish_model.ckpt': bytes(range(256)) * 40}
+def weights(name):
+    """A file of weights of which the script checks size and sha256 alone."""
+    return {SOURCES[name].files[0].name: bytes(range(256)) * 40}
 
 
+@functools.cache
 def mn10():
     with tempfile.TemporaryDirectory() as folder:
         path = write_tensors(Path(folder) / 'w.pt', {'features.0.0.weight': np.zeros(5, np.float32)})
@@ -188,7 +190,8 @@ CONTENT = {'us8k': (us8k, {'audio/fold*/*.wav': 20}),
            'asc': (asc, {f'{DEVELOPMENT}/audio/*.wav': 15, f'{EVALUATION}/audio/*.wav': 15}),
            'esc10': (esc, {'audio/*.wav': 60}),
            'esc50': (esc, {'audio/*.wav': 60}),
-           'vggish': (vggish, None), 'mn10': (mn10, None)}
+           'mn10': (mn10, None),
+           **{name: (functools.partial(weights, name), None) for name in ('vggish', 'yamnet', 'mn04')}}
 
 
 @pytest.fixture
@@ -221,11 +224,12 @@ def publish(server, monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def run(server, monkeypatch, capsys):
+def run(server, monkeypatch, capsys, tmp_path_factory):
     """run(arguments...): the script with --mirror (unless it is given); (exit code, its output and error message)."""
     def call(*arguments):
         mirror = [] if '--mirror' in arguments or '--list' in arguments else ['--mirror', server.mirror]
         monkeypatch.setattr(sys, 'argv', ['download.py', *map(str, arguments), *mirror])
+        monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path_factory.getbasetemp() / 'does not exist'))  # it is not used
         code, message = 0, ''
         try:
             run_script(download.main)
@@ -317,20 +321,29 @@ def test_weights_without_a_published_checksum(run, refused, publish, server, tmp
     assert source.place.read_bytes() == data and output.endswith('next: cd src && python smoke_test.py mn10\n')
 
 
-def test_checkpoint(run, refused, publish, server, tmp_path):
-    source, (data,) = publish('vggish'), vggish().values()
-    assert succeeded(run('vggish')).endswith('\nnext: cd src && python smoke_test.py vggish\n')
-    assert source.place.read_bytes() == data and [path.name for path in source.place.parent.iterdir()] == [source.place.name]
+@pytest.mark.parametrize('name', ['vggish', 'yamnet', 'mn04'])
+def test_weights(run, refused, publish, server, tmp_path, name):
+    source, ((file, data),) = publish(name), weights(name).items()
+    folder = source.place.parent
+    last = f'\nnext: cd src && python smoke_test.py {name}\n'
+    assert succeeded(run(name)).endswith(last)
+    assert source.place.read_bytes() == data and [path.name for path in folder.iterdir()] == [file]
     assert ranges(server) == [None]
-    assert 'nothing to download' in succeeded(run('vggish')) and ranges(server) == []
+    assert 'nothing to download' in succeeded(run(name)) and ranges(server) == []
 
     elsewhere = tmp_path / 'else where'
-    output = succeeded(run('vggish', '--folder', elsewhere, '--keep-archive'))
-    assert (elsewhere / 'vggish_model.ckpt').read_bytes() == data and f'the scripts look for {source.place}' in output
+    output = succeeded(run(name, '--folder', elsewhere))
+    assert (elsewhere / file).read_bytes() == data and f'the scripts look for {source.place}' in output
+    ranges(server)
+
+    (folder / f'{file}.download').mkdir()  # a copy that the user has already
+    source.place.rename(folder / f'{file}.download' / file)
+    assert succeeded(run(name)).endswith(last) and ranges(server) == []
+    assert [path.name for path in folder.iterdir()] == [file]
 
     for damaged, problem in ((data[:-1], 'it has 10239 bytes, expected 10240'), (data[:-1] + b'.', 'its sha256 is ')):
         source.place.write_bytes(damaged)
-        refused([source.place, problem, 'remove it'], 'vggish')
+        refused([source.place, problem, 'remove it'], name)
         assert source.place.read_bytes() == damaged  # it may be somebody's own
 
 
@@ -365,8 +378,8 @@ def test_wrong_checksum(run, refused, publish, server, audio):
     right, name = server.files['UrbanSound8K.tar.gz'], 'UrbanSound8K.tar.gz'
     server.files[name] = right[:-1] + bytes([right[-1] ^ 1])
     found = hashlib.md5(server.files[name]).hexdigest()
-    refused([f'{server.mirror}/{name}', found, source.files[0].checksum.removeprefix('md5:'), 'deleted', 'Start the same command again',
-             '--mirror'], 'us8k')
+    refused([f'{server.mirror}/{name}', found, source.files[0].checksum.removeprefix('md5:'), 'deleted',
+             'Start the same command again', '--mirror'], 'us8k')
     assert list(audio.iterdir()) == []
     server.files[name] = right
     ranges(server)
@@ -511,6 +524,14 @@ def test_interruption_by_hand(run, publish, server, audio, monkeypatch):
     assert ranges(server) == [None, 'bytes=1250-']
 
 
+def test_progress_on_a_terminal(run, publish, tmp_path, monkeypatch):
+    publish('us8k')
+    assert '\r' not in succeeded(run('us8k'))
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: True, raising=False)
+    output = succeeded(run('us8k', '--folder', tmp_path / 'other'))
+    assert re.search(r'\rUrbanSound8K\.tar\.gz: +0%', output) and '\runpacking UrbanSound8K.tar.gz: ' in output
+
+
 def test_killed_while_unpacking(run, publish, server, audio, tmp_path):
     script = '''if True:
         import dataclasses, os, signal, sys, zipfile
@@ -528,7 +549,7 @@ def test_killed_while_unpacking(run, publish, server, audio, tmp_path):
     publish('esc50')
     done = subprocess.run([sys.executable, '-c', script, ROOT / 'aux', 'esc50', '--mirror', server.mirror],
                           env=commands.environment(tmp_path / 'data'), capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert done.returncode == -signal.SIGKILL and done.stderr == ''  # no progress bar in a file or pipe
     assert len(list(audio.glob('esc50.download/unpacked/*/audio/*.wav'))) == 49
     assert [path.name for path in audio.iterdir()] == ['esc50.download']
     next(audio.glob('esc50.download/unpacked/*/audio')).joinpath('of another time.wav').touch()
@@ -682,8 +703,16 @@ def test_two_processes(run, refused, publish, server, audio):
 def test_published_files():
     files = {name: source.files for name, source in SOURCES.items()}
     assert list(files) == ['us8k', 'asc', 'esc10', 'esc50', *NETWORKS] and files['esc10'] == files['esc50']
-    for name, network in NETWORKS.items():
-        assert [(file.url, file.size) for file in files[name]] == [(network.address, network.size)]
+    assert {name: files[name] for name in NETWORKS} == {  # as published
+        'vggish': [File('https://storage.googleapis.com/audioset/vggish_model.ckpt', 291108469,
+                        'sha256:0962b1914e3e053922d957c45bc84a78c985765641dc6bceeeb3a7d8dfecfdf6')],
+        'yamnet': [File('https://storage.googleapis.com/audioset/yamnet.h5', 15296092,
+                        'sha256:13c3308955bbfaef262f175ac9c40e47b134573a93984f009220dd7cc12a1744')],
+        'mn04': [File('https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/mn04_as_mAP_432.pt', 4066513,
+                      'sha256:899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c')],
+        'mn10': [File('https://github.com/fschmid56/EfficientAT/releases/download/v0.0.1/mn10_as_mAP_471.pt', None, None,
+                      range(15_000_000, 25_000_001))]}
+    assert {name: SOURCES[name].place for name in NETWORKS} == {name: ROOT / 'src' / files[name][0].name for name in NETWORKS}
     parts = {archive: [f'{archive}.{part}.zip' for part in (*before, *(f'audio.{i}' for i in range(1, last + 1)))]
              for archive, before, last in ((DEVELOPMENT, ('doc', 'meta', 'error'), 10), (EVALUATION, ('doc', 'meta'), 4))}
     assert [file.name for file in files['asc']] == parts[DEVELOPMENT] + parts[EVALUATION]
@@ -699,13 +728,12 @@ def test_published_files():
     assert all(file.url.startswith('https://') for file in every)
     assert [file.name for file in every if file.size is None] == \
         [f'{EVALUATION}.{part}.zip' for part in ('doc', 'meta', 'audio.1')] + [f'{sources.ESC_COMMIT}.zip']
-    for source in (SOURCES[name] for name in SOURCES if name != 'mn10'):  # the sizes that are not known: less than two further archives of a gigabyte
+    for source in SOURCES.values():  # sizes that are not known: less than two further archives of a gigabyte
         known = sum(file.size or 0 for file in source.files)
         assert known <= source.fetched < known + 2e9
         assert source.unpacked > source.fetched if source.content else source.unpacked == 0
     counts = {name: sum(source.content.values()) for name, source in SOURCES.items() if source.content}
     assert counts == {'us8k': 8732 + 1, 'asc': 4680 + 1620 + 2, 'esc10': 2001, 'esc50': 2001}
-    assert SOURCES['vggish'].place == ROOT / 'src/vggish_model.ckpt'
 
 
 def test_list(run):
