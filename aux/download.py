@@ -150,10 +150,12 @@ def transfer(file, url, part):
             print(f'{file.name}: {readable(total) if total else "size unknown"}, ' + (
                 f'continuing after {readable(start)}' if start else
                 'the server cannot continue, starting from the beginning' if there else 'downloading'))
-            with open(part, 'ab') as output, tqdm.wrapattr(output, 'write', total, desc=file.name, initial=start, **BAR) as sink:
+            with open(part, 'ab') as output, tqdm(desc=file.name, total=total, initial=start, unit='B', unit_scale=True,
+                                                  **BAR) as bar:
                 output.truncate(start)
                 for chunk in response.iter_content(CHUNK):
-                    sink.write(chunk)
+                    output.write(chunk)
+                    bar.update(len(chunk))
     except requests.RequestException as problem:
         answer = problem.response
         reason = cause(problem) if answer is None else f'the server answers {answer.status_code} {answer.reason}'

@@ -529,7 +529,8 @@ def test_progress_on_a_terminal(run, publish, tmp_path, monkeypatch):
     assert '\r' not in succeeded(run('us8k'))
     monkeypatch.setattr(sys.stderr, 'isatty', lambda: True, raising=False)
     output = succeeded(run('us8k', '--folder', tmp_path / 'other'))
-    assert re.search(r'\rUrbanSound8K\.tar\.gz: +0%', output) and '\runpacking UrbanSound8K.tar.gz: ' in output
+    assert re.search(r'\rUrbanSound8K\.tar\.gz: +0%.* 0\.00/[0-9.]+k? .*B/s', output)
+    assert '\runpacking UrbanSound8K.tar.gz: ' in output
 
 
 def test_killed_while_unpacking(run, publish, server, audio, tmp_path):
