@@ -160,7 +160,7 @@ def at_most(most, groups, rng):
 class Episodes:
     """The support set of a prototypical run, drawn once, and its query sets, one for every update.
 
-    Source: the study's released experiments; see the README.
+    Source: the study's released experiments; see docs/deviations.md.
 
     Attributes: support (P,), numbers of the support patches, class by class; updates, their number in an epoch.
     """
