@@ -369,6 +369,7 @@ def test_esc10(tmp_path):
     """Both ways decide alike about all 80 test clips."""
     succeeded(run_script('index_esc.py', Path(ESC10).resolve(), data_folder=tmp_path))
     succeeded(run_script('preprocess.py', 'esc10_spec', data_folder=tmp_path))
+    assert len((tmp_path / 'audio_representation/esc10__time-freq/index.tsv').read_text().splitlines()) == 400
     for number in (2, 3):
         succeeded(warm('sl_train.py', 'spec', 'dataset=esc10', 'n_shot=2', f'model_number={number}', 'epochs=15',
                        data_folder=tmp_path))
