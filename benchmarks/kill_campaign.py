@@ -72,7 +72,8 @@ def results(data):
     table = data / 'experiments/results.tsv'
     if table.exists():
         header, *rows = (line.split('\t') for line in table.read_text().splitlines())
-        found['results.tsv'] = sorted([cell for name, cell in zip(header, row) if name not in TIMES] for row in rows)
+        # a set: a script that was killed after its last run, and started again, trains a further, equal experiment
+        found['results.tsv'] = sorted({tuple(cell for name, cell in zip(header, row) if name not in TIMES) for row in rows})
     for experiment in data.glob('experiments/fold_*'):
         models = (experiment / 'models.list').read_text().split() if (experiment / 'models.list').exists() else []
         name = experiment.name.split('_')[1], (experiment / 'config.json').read_text().count('"n_shot": 1')
@@ -88,7 +89,7 @@ def results(data):
 def without_seconds(path):
     """Rows of a training log without columns of seconds."""
     header, *rows = (line.split('\t') for line in path.read_text().splitlines())
-    return [[cell for name, cell in zip(header, row) if 'second' not in name] for row in rows]
+    return [[cell for name, cell in zip(header, row) if name != 'epoch_time'] for row in rows]
 
 
 def leftovers(data):
