@@ -8,12 +8,8 @@ from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
 import config_file
+from audio import SUFFIXES
 from shared import UserError, listing, write_dataset
-
-# what libsndfile or FFmpeg decodes by itself; headerless formats (.raw, .gsm, .vox) are left out: their sample rate is unknown
-AUDIO_SUFFIXES = frozenset('''.3g2 .3gp .aac .ac3 .aif .aifc .aiff .amr .au .avr .caf .flac .iff .m4a .m4b .mka .mov .mp1 .mp2 .mp3
-                              .mp4 .nist .oga .ogg .opus .paf .pvf .rf64 .sf .snd .sph .svx .voc .w64 .wav .wave .webm
-                              .wma'''.split())
 
 
 def parser(doc, folder_help, name=None):
@@ -110,7 +106,7 @@ def read_class_folders(folder):
     ignored = collections.Counter()
     classes = {entry.name: sorted(audio_files(entry, folder, ignored)) for entry in sub_folders(folder)}
     files = [entry for entry in sorted(folder.iterdir()) if not entry.is_dir() and not entry.name.startswith('.')]
-    loose = [entry.name for entry in files if entry.suffix.lower() in AUDIO_SUFFIXES]
+    loose = [entry.name for entry in files if entry.suffix.lower() in SUFFIXES]
     ignored.update(entry.suffix.lower() for entry in files if entry.name not in loose)
     for suffix, count in sorted(ignored.items()):
         print(f'{suffix or "without extension"}: {count} file{"s" * (count > 1)} ignored')
@@ -121,7 +117,7 @@ def read_class_folders(folder):
     empty = [name for name, paths in classes.items() if not paths]
     if empty:
         raise UserError(f'no audio file in the class folder {listing(map(repr, empty))} of {folder}: '
-                        f'add clips ({listing(sorted(AUDIO_SUFFIXES), 99)}) or move the folder away')
+                        f'add clips ({listing(sorted(SUFFIXES), 99)}) or move the folder away')
     if loose:
         print(f'warning: {len(loose)} audio file(s) directly in {folder} belong to no class and are left out: '
               f'{listing(map(repr, loose))}')
@@ -142,7 +138,7 @@ def audio_files(folder, base, ignored, above=()):
             if entry.resolve() in above:
                 raise UserError(f'{entry} is a link to a folder that it lies in: remove the link')
             yield from audio_files(entry, base, ignored, above)
-        elif entry.suffix.lower() not in AUDIO_SUFFIXES:
+        elif entry.suffix.lower() not in SUFFIXES:
             ignored[entry.suffix.lower()] += 1
         elif not entry.is_file():
             raise UserError(f'{str(entry)!r} is a link to a file that does not exist: mend or remove it')

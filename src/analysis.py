@@ -124,6 +124,42 @@ def compare(rows):
     return in_order(found, columns, 4)
 
 
+def recommend(rows, key):
+    """The method to use, by the results of one data set at its largest n, and those that cannot be told from the best one.
+
+    The highest mean accuracy counts; of all methods within one standard error of it (over the folds; over the runs of one fold), the
+    first in the order of `key`. A difference is told from chance when p < 0.05 in the paired comparison, without correction.
+
+    Args:
+        rows: rows of results.tsv of one data set.
+        key: function (method's name) -> its place, the cheapest first.
+
+    Returns a dictionary (n_shot, method, mean, low, high) and a list of other methods' names.
+    """
+    rows = newest(rows)
+    largest = max(rows['n_shot'], key=position)
+    rows = rows[rows['n_shot'] == largest]
+    summary = summarise(rows).set_index('method')
+    best = summary['mean'].idxmax()
+    folds = rows[rows['label'] == best].groupby('fold')['accuracy'].mean()
+    values = folds if len(folds) > 1 else rows['accuracy'][rows['label'] == best]
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+    near = [label for label in summary.index if summary.loc[label, 'mean'] >= summary.loc[best, 'mean'] - error - 1e-9]
+    chosen = min(near, key=lambda label: (key(rows.loc[rows['label'] == label, 'method'].iloc[0]), -summary.loc[label, 'mean']))
+    pairs = compare(rows)
+    equal = [row.other if row.method == chosen else row.method for row in pairs.itertuples()
+             if chosen in (row.method, row.other) and not row.p < 0.05]
+    return {'n_shot': largest, 'method': chosen, **summary.loc[chosen, ['mean', 'low', 'high']].to_dict()}, equal
+
+
+def recommendation(best, equal):
+    """A sentence on the result of `recommend`."""
+    interval = f', 95 % interval {best["low"]:.3f} to {best["high"]:.3f}' if np.isfinite(best['low']) else ''
+    return (f'Use {best["method"]}: accuracy {best["mean"]:.3f} at n = {best["n_shot"]}{interval}. ' +
+            (f'Not distinguishable from it by these results: {", ".join(equal)}.' if equal else
+             'No other method was as good.'))
+
+
 def paired_test(differences):
     """folds, difference, low, high and p of compare (dictionary), of differences with an index that has the level fold."""
     folds = differences.groupby('fold').mean()

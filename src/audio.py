@@ -14,6 +14,9 @@ import soundfile
 
 from shared import UserError
 
+# what libsndfile or FFmpeg decodes by itself; headerless formats (.raw, .gsm, .vox) are left out: their sample rate is unknown
+SUFFIXES = frozenset('''.3g2 .3gp .aac .ac3 .aif .aifc .aiff .amr .au .avr .caf .flac .iff .m4a .m4b .mka .mov .mp1 .mp2 .mp3 .mp4 .nist
+                        .oga .ogg .opus .paf .pvf .rf64 .sf .snd .sph .svx .voc .w64 .wav .wave .webm .wma'''.split())
 TOLERANCE = 0.01  # part of the sound that may be missing: headers that are off by a few samples are common
 PADDING = 0.15    # s that lossy codecs may add or leave out at the ends
 UNKNOWN = 2 ** 62  # libsndfile gives 2^63 - 1 as the length of a FLAC file that was written to a pipe
@@ -69,6 +72,81 @@ def resample(samples, rate, new_rate, resampler):
     return librosa.resample(samples, orig_sr=rate, target_sr=new_rate, res_type=resampler)
 
 
+def seconds_of(path):
+    """Duration of a sound file as its header tells or a decoder estimates it; None where neither knows."""
+    try:
+        with soundfile.SoundFile(path) as file:
+            if 0 < file.frames < UNKNOWN:
+                return file.frames / file.samplerate
+    except (soundfile.SoundFileError, RuntimeError, TypeError):
+        pass
+    import av
+    av.logging.set_level(av.logging.PANIC)
+    try:
+        with av.open(str(path), metadata_errors='ignore') as container:
+            return container.duration and container.duration / 1e6
+    except (av.error.FFmpegError, ValueError):
+        return None
+
+
+def stream(path, sample_rate):
+    """Yield a sound file of any length as mono blocks (length,) float32 at one sample rate, with memory for a few seconds.
+
+    The mean over channels is resampled with soxr_hq. The samples are those of read_audio, up to rounding.
+
+    Raises UserError when the file is missing or not audio; when samples are not finite; and, after its last block, when it was
+    shorter than its header promises or its channels cancel each other.
+    """
+    import soxr
+    resampler, before, after, channels = None, 0.0, 0.0, 1
+    for block, rate in blocks(path):
+        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
+        if not np.isfinite(mono).all():
+            raise UserError(f'{np.count_nonzero(~np.isfinite(mono))} samples are NaN or infinite')
+        channels = block.shape[1]
+        before, after = before + float(np.square(block, dtype=np.float64).sum()) / channels, after + float(np.square(mono, dtype=np.float64).sum())
+        if rate == sample_rate:
+            yield np.ascontiguousarray(mono)
+            continue
+        resampler = resampler or soxr.ResampleStream(rate, sample_rate, 1, dtype='float32', quality='HQ')
+        yield resampler.resample_chunk(np.ascontiguousarray(mono))
+    if resampler:
+        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+    if channels > 1 and after < CANCELLED ** 2 * before:
+        raise UserError('its channels are out of phase: their mean is nearly silent. Export one channel, or invert one')
+
+
+def blocks(path, seconds=5):
+    """Yield a sound file as (samples (length, channels) float32, rate in Hz) of about `seconds`. Raises UserError, see stream."""
+    path = Path(path)
+    start = start_of_file(path)
+    if start[:4] == b'RIFF' and not isinstance(checked_wav(path), Path):
+        raise UserError('its header does not tell its length, the recorder may have died. Write a new header, e.g. with '
+                        'sox --ignore-length old.wav new.wav')
+    joined = start[:4] == b'OggS' and count_ogg_streams(path) > 1
+    try:
+        with soundfile.SoundFile(path) as file:
+            if file.format in ENDLESS:
+                raise UserError(f'{file.format} files do not store their length, so that a missing end cannot be noticed: {CONVERT}')
+            exact = file.format != 'MP3' and not joined and file.seekable() and file.frames < UNKNOWN
+            if exact:
+                rate, promised, found = file.samplerate, file.frames, 0
+                while len(block := file.read(round(seconds * rate), dtype='float32', always_2d=True)):
+                    found += len(block)
+                    yield block, rate
+                if found < (1 - TOLERANCE) * promised:
+                    raise truncated(found, promised, rate)
+                if not found:
+                    raise UserError('the file has no samples')
+    except (soundfile.SoundFileError, RuntimeError, TypeError) as problem:
+        if 'malformed' in str(problem) or 'lost sync' in str(problem):
+            raise UserError(f'not readable as audio ({problem}): the file is damaged') from None
+        check_content(start)
+        exact = False
+    if not exact:
+        yield from ffmpeg_blocks(path, seconds)
+
+
 # ---- decoding --------------------------------------------------------------------------------------------------------
 
 def decode(path):
@@ -77,13 +155,7 @@ def decode(path):
     Raises UserError when the file is missing, empty, truncated or not audio, or when its header does not fit its content.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError('the file does not exist')
-    if path.stat().st_size == 0:
-        raise UserError('the file is empty (0 bytes)')
-    with open(path, 'rb') as file:
-        start = file.read(512)
-    source = path
+    start, source = start_of_file(path), path
     if start[:4] == b'RIFF':
         source = checked_wav(path)
     elif start[:4] == b'OggS' and count_ogg_streams(path) > 1:  # of joined files, libsndfile reads the first one
@@ -102,6 +174,16 @@ def decode(path):
     if len(samples) == 0:
         raise UserError('the file has no samples')
     return samples, rate
+
+
+def start_of_file(path):
+    """The first bytes of a file. Raises UserError when it is missing or empty."""
+    if not path.is_file():
+        raise UserError('the file does not exist')
+    if path.stat().st_size == 0:
+        raise UserError('the file is empty (0 bytes)')
+    with open(path, 'rb') as file:
+        return file.read(512)
 
 
 def decode_with_libsndfile(source, path):
@@ -162,7 +244,13 @@ def read_stream(path):
 
 
 def decode_with_ffmpeg(path):
-    """Samples (length, channels) float32 of the first sound track, and its rate.
+    """Samples (length, channels) float32 of the first sound track, and its rate. Raises UserError, see ffmpeg_blocks."""
+    parts, rates = zip(*ffmpeg_blocks(path))
+    return np.concatenate(parts), rates[0]
+
+
+def ffmpeg_blocks(path, seconds=5):
+    """Yield (samples (length, channels) float32, rate) of about `seconds` of the first sound track.
 
     Raises UserError when FFmpeg cannot read the file or a part of it, or finds less than the container promises.
     """
@@ -179,21 +267,27 @@ def decode_with_ffmpeg(path):
                 mp3_seconds(path)
             rate, channels, exact = stream.rate, stream.channels, not ESTIMATED & set(container.format.name.split(','))
             durations = [stream.duration and float(stream.duration * stream.time_base), container.duration and container.duration / 1e6]
-            converter, blocks = av.AudioResampler(format='flt'), []
+            converter, parts, held, found = av.AudioResampler(format='flt'), [], 0, 0
             for frame in container.decode(stream):
                 if (frame.sample_rate, frame.layout.nb_channels) != (rate, channels):
                     raise UserError(f'rate or channels change within the file ({rate} Hz, {channels}; then {frame.sample_rate} Hz, '
                                     f'{frame.layout.nb_channels}): split it')
-                blocks += [part.to_ndarray().reshape(-1, channels) for part in converter.resample(frame)]
+                parts += [part.to_ndarray().reshape(-1, channels) for part in converter.resample(frame)]
+                held += len(parts[-1]) if parts else 0
+                if held >= seconds * rate:
+                    found += sum(map(len, parts))
+                    yield np.concatenate(parts), rate
+                    parts, held = [], 0
     except (av.error.FFmpegError, ValueError) as problem:
         raise UserError(f'not readable as audio ({problem}): it is damaged, truncated or of an unknown format; {CONVERT}') from None
-    if not sum(map(len, blocks)):
+    if rest := sum(map(len, parts)):
+        found += rest
+        yield np.concatenate(parts), rate
+    if not found:
         raise UserError('the file has no samples')
-    samples = np.concatenate(blocks)
     promised = (next(filter(None, durations), 0) if exact else 0) * rate
-    if len(samples) < (1 - TOLERANCE) * promised - PADDING * rate:
-        raise truncated(len(samples), promised, rate)
-    return samples, rate
+    if found < (1 - TOLERANCE) * promised - PADDING * rate:
+        raise truncated(found, promised, rate)
 
 
 def whole_mp3(path, samples, promised, rate):
@@ -217,18 +311,21 @@ def mp3_seconds(path):
     import av
     av.logging.set_level(av.logging.PANIC)
     try:
-        with av.open(str(path), 'r', 'mp3', metadata_errors='ignore') as container:
-            packets = [packet for packet in container.demux(container.streams.audio[0]) if packet.size]
+        with av.open(str(path), 'r', 'mp3', metadata_errors='ignore') as container, open(path, 'rb') as file:
+            frames = [(packet.pos, packet.size, float(packet.duration * packet.time_base))  # packets themselves hold their content
+                      for packet in container.demux(container.streams.audio[0]) if packet.size]
+            most, end = 2 * max((size for _, size, _ in frames), default=0), 0  # of a frame with the header
+            for start, size, _ in frames:
+                if start > end:
+                    file.seek(end)
+                    gap = file.read(start - end)
+                    header = end == 0 and any(word in gap for word in (b'Xing', b'Info', b'VBRI')) and len(gap) <= most
+                    if not header and not gap.startswith((b'ID3', b'TAG', b'APETAGEX')):
+                        raise UserError(f'damaged: {len(gap)} bytes after byte {end} are no MP3 frames')
+                end = start + size
     except av.error.FFmpegError as problem:
         raise UserError(f'not readable as audio ({problem}): the file is damaged') from None
-    content, frames = path.read_bytes(), [(packet.pos, packet.pos + packet.size) for packet in packets]
-    most = 2 * max((end - start for start, end in frames), default=0)  # of a frame with the header
-    for start, end in zip([0, *(end for _, end in frames)], [start for start, _ in frames]):
-        gap = content[start:end]
-        header = start == 0 and any(word in gap for word in (b'Xing', b'Info', b'VBRI')) and len(gap) <= most
-        if gap and not header and not gap.startswith((b'ID3', b'TAG', b'APETAGEX')):
-            raise UserError(f'damaged: {len(gap)} bytes after byte {start} are no MP3 frames')
-    return sum(float(packet.duration * packet.time_base) for packet in packets)
+    return sum(seconds for *_, seconds in frames)
 
 
 # ---- what a file is --------------------------------------------------------------------------------------------------

@@ -108,6 +108,7 @@ DATA = {
     'gt_test': 'index/{dataset}/gt_{dataset}_fold{fold}_test.tsv',
     'num_classes_dataset': None,                      # None: as many as the data set's index names
     'skip_missing': False,                            # True: continue without clips that preprocess.py refused
+    'allow_fewer': False,                             # True: of a class with fewer than n_shot training clips, take all of them
 }
 
 RUNS_OF_NETWORKS = {
@@ -247,7 +248,8 @@ config_transfer['yamnet'] = {
     'checkpoint': YAMNET_CHECKPOINT,
     'epochs': 41,
     'batch_size': 16,
-    'pretrained_factor': 0.01,
+    'learning_rate': 0.01,
+    'pretrained_factor': 0.0003,                      # larger ones are worse than the frozen network, from 0.1 on they diverge
 }
 config_transfer['mn04'] = {
     **config_transfer['audioset'],
@@ -433,6 +435,17 @@ config_reproduce['esc10'] = {                         # small enough for a CPU
                 'yamnet class mean', 'yamnet logistic regression', 'yamnet nearest', 'yamnet transfer'],
     'num_experiment_runs': 1,
     'max_accuracy': 10,                               # patience of prototypical networks; 200 in the study
+}
+config_reproduce['own'] = {                           # your own recordings: python reproduce.py own datasets=<name>
+    **config_reproduce['paper'],
+    'datasets': ['own'],
+    'n_shots': [1, 2, 5, 10, 20, 'all'],              # up to so many of each class
+    'methods': ['knn_mfcc', 'mn04 class mean', 'mn04 logistic regression', 'mn04 transfer', 'SB-CNN BN'],
+    'num_experiment_runs': 1,                         # every clip is tested once; aux/index_folder.py --repeats tests it more often
+    'allow_fewer': True,
+    'skip_missing': True,
+    'epochs': 60,                                     # of the network from scratch, with smaller and thus more updates
+    'batch_size': 16,
 }
 config_reproduce['demo'] = {                          # `make demo`: fewer and smaller updates, to save time
     **config_reproduce['paper'],

@@ -61,7 +61,7 @@ _ROLES = {
         'audio_representation_folder': TEXT, 'gt_train': TEXT, 'gt_val': OPTIONAL_TEXT, 'gt_test': TEXT,
         'num_classes_dataset': either(None, integer(2)), 'skip_missing': SWITCH, 'data': COMPUTED, 'classes': COMPUTED,
     },
-    'draw': {'n_shot': either(ALL, integer(1)), 'seed': integer(0)},
+    'draw': {'n_shot': either(ALL, integer(1)), 'allow_fewer': SWITCH, 'seed': integer(0)},
     'method': {
         # representation
         'type': one_of('time-freq', 'waveform', *FRONT_ENDS), 'spectrogram_type': one_of('mel', 'cqt', 'stft'),

@@ -56,12 +56,10 @@ def stored(path):
 
 def embed_and_store(keys, representation, config, targets):
     """Compute, store and return the embeddings of clips: dictionary id -> (examples, D) float32."""
-    import models_transfer  # imported here, because TensorFlow takes seconds to start and is rarely needed
-    from backend import set_up_device
+    from backend import set_up_device  # imported here, because TensorFlow takes seconds to start and is rarely needed
     set_up_device()
-    embed = compiled(models_transfer.build({key: value for key, value in config.items() if key != 'n_frames'}))
     found = {}
-    for key, rows in tqdm(embed_clips(embed, keys, representation, config), desc='embeddings', total=len(keys), unit='clip',
+    for key, rows in tqdm(embed_clips(embedder(config), keys, representation, config), desc='embeddings', total=len(keys), unit='clip',
                           **PROGRESS):
         if not np.isfinite(rows).all():
             raise UserError(f'the embeddings of id {key} are not finite: {data_folder() / representation.paths[key]} or the weights '
@@ -69,6 +67,12 @@ def embed_and_store(keys, representation, config, targets):
         save_array(targets[key], rows, representation.digest(key))
         found[key] = rows
     return found
+
+
+def embedder(config):
+    """A compiled function: examples (N, F, M) -> embeddings (N, D) by the configuration's network, in evaluation mode."""
+    import models_transfer
+    return compiled(models_transfer.build({key: value for key, value in config.items() if key != 'n_frames'}))
 
 
 def compiled(model):

@@ -64,16 +64,29 @@ def compute(path, config):
     if config['type'] in FRONT_ENDS:
         front_end = FRONT_ENDS[config['type']]
         return front_end.from_file(path, **{key: config[key] for key in front_end.options})
-    samples, rate = read_audio(path, config['resample_sr'], config['resampler'])
+    return represent(read_audio(path, config['resample_sr'], config['resampler'])[0], config)
+
+
+def sample_rate(config):
+    """The rate in Hz of the samples that `represent` takes."""
+    return FRONT_ENDS[config['type']].sample_rate if config['type'] in FRONT_ENDS else config['resample_sr']
+
+
+def represent(samples, config):
+    """Representation of samples (length,) at the rate `sample_rate(config)`, as `compute` gives it of a file."""
+    if config['type'] in FRONT_ENDS:
+        front_end = FRONT_ENDS[config['type']]
+        return front_end.from_samples(samples, **{key: config[key] for key in front_end.options if key != 'resampler'})
     with np.errstate(over='ignore', invalid='ignore'):  # checked below
-        array = represent(samples, rate, config)
+        array = transform(samples, config)
     if not np.isfinite(array).all():  # e.g. the power of float samples far beyond full scale
         raise UserError('its representation is not finite: are the samples far beyond full scale?')
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def represent(samples, rate, config):
-    """The array that the configuration asks for, of samples (length,) at `rate` Hz."""
+def transform(samples, config):
+    """The spectrogram, the waveform or the statistics that the configuration asks for, of samples (length,)."""
+    rate = config['resample_sr']
     if config['type'] == 'waveform':
         return samples[:, None]
     if config['type'] == 'mfcc':

@@ -59,7 +59,7 @@ class DataSplit:
             print(f'note: {len(copies)} sounds are in the training and in the test set of {config["dataset"]} fold {config["fold"]}, '
                   f'as files with identical content')
         if split.train:
-            check_draw(split.train, split.classes, config['n_shot'])
+            check_draw(split.train, split.classes, config)
         return split
 
     def sounds(self, part):
@@ -110,23 +110,24 @@ def _other_labels(config, sets, representation):
 
 def split_key(config):
     """What DataSplit.load reads of a configuration, for any n_shot and seed: equal for experiments on the same data (tuple)."""
-    return tuple(sorted(select(config, 'data').items(), key=str)) + (('n_shot', ALL),)
+    return tuple(sorted(select(config, 'data').items(), key=str)) + (('n_shot', ALL), ('allow_fewer', True))
 
 
-def check_draw(labels, classes, n_shot):
-    """Raise UserError unless every class has n_shot clips (a number or 'all') among `labels` (id -> label)."""
-    counts = np.bincount(list(labels.values()), minlength=len(classes))
-    short = [f'{name} ({count})' for name, count in zip(classes, counts) if count < (1 if n_shot == ALL else n_shot)]
+def check_draw(labels, classes, config):
+    """Raise UserError unless every class has n_shot clips (a number or 'all'; with allow_fewer: one) among `labels` (id -> label)."""
+    counts, n_shot = np.bincount(list(labels.values()), minlength=len(classes)), config['n_shot']
+    needed = 1 if n_shot == ALL or config.get('allow_fewer') else n_shot
+    short = [f'{name} ({count})' for name, count in zip(classes, counts) if count < needed]
     if short:
         raise UserError(f'n_shot={n_shot}, but these classes have fewer training clips: {", ".join(short)}. ' +
-                        (f'Choose n_shot up to {counts.min()}, or n_shot=all' if counts.min() else
+                        (f'Choose n_shot up to {counts.min()}, n_shot=all, or allow_fewer=True' if counts.min() else
                          'Every class needs a training clip'))
 
 
 def draw_clips(labels, classes, config, run):
     """The training clips of one run: n_shot per class, without replacement (list of ids, class by class).
 
-    The draw depends on data set, fold, n_shot, run and seed alone, so that all methods learn from the same clips.
+    With allow_fewer, all clips of classes that have fewer. The draw depends on data set, fold, n_shot, run and seed alone, so that all methods learn from the same clips.
 
     Args:
         labels: id -> label of the training set.
@@ -134,13 +135,13 @@ def draw_clips(labels, classes, config, run):
         config: with dataset, fold, n_shot (a number or 'all') and seed.
         run: number of the run, from 0.
     """
-    check_draw(labels, classes, config['n_shot'])
+    check_draw(labels, classes, config)
     members = [[key for key, label in labels.items() if label == c] for c in range(len(classes))]
     n_shot = config['n_shot']
     if n_shot == ALL:
         return [key for ids in members for key in ids]
     rng = np.random.default_rng([config['seed'], zlib.crc32(config['dataset'].encode()), config['fold'], n_shot, run])
-    return [ids[i] for ids in members for i in rng.choice(len(ids), n_shot, replace=False)]
+    return [ids[i] for ids in members for i in rng.choice(len(ids), min(n_shot, len(ids)), replace=False)]
 
 
 def at_most(most, groups, rng):

@@ -119,6 +119,33 @@ def label_ends(axes, ends, methods):
                       annotation_clip=False)
 
 
+def timeline(spectrogram, rows, events, title, path):
+    """Draw a long recording: its spectrogram, the events of each class, and the probability of the best class of each window.
+
+    Args:
+        spectrogram: (M, columns) level in dB, from the first to the last second.
+        rows: DataFrame of windows with start, end, class, probability.
+        events: DataFrame with start, end, class, probability.
+        path: image file.
+    """
+    seconds, classes = rows['end'].max(), sorted(events['class'].unique())
+    figure, (upper, middle, lower) = plt.subplots(
+        3, 1, figsize=(12, 4.2 + 0.28 * len(classes)), sharex=True, layout='constrained', height_ratios=[2.4, 0.35 + 0.28 * len(classes), 1])
+    top = spectrogram.max()
+    upper.imshow(spectrogram, origin='lower', aspect='auto', extent=(0, seconds, 0, len(spectrogram)), cmap='magma', vmin=top - 80, vmax=top)
+    upper.set(ylabel='mel band', title=title)
+    for place, name in enumerate(classes):
+        own = events[events['class'] == name]
+        middle.broken_barh(list(zip(own['start'], own['end'] - own['start'])), (place - 0.4, 0.8), color=style(place)['color'])
+    middle.set_yticks(range(len(classes)), classes)
+    middle.set(ylim=(-0.6, max(len(classes), 1) - 0.4))
+    middle.grid(axis='x', alpha=0.3)
+    lower.plot((rows['start'] + rows['end']) / 2, rows['probability'], color='black', linewidth=0.8, marker='.', markersize=3)
+    lower.set(ylim=(0, 1.05), xlim=(0, seconds), ylabel='probability', xlabel='time in the recording (s)')
+    lower.grid(alpha=0.3)
+    save(figure, path, 110)
+
+
 def embeddings(patches, labels, prototypes, classes, config, title, path):
     """Draw embeddings of patches, coloured by class, and the prototypes of the classes in two dimensions.
 

@@ -2,8 +2,12 @@
 
 A new kind of method is one more entry of METHODS; modules below this one know no script by name.
 """
+import functools
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import numpy as np
 
 import config_file
 import embeddings
@@ -11,10 +15,10 @@ import pretrained
 import representation
 import shallow
 from configuration import KEYS, configuration_from_command_line, configure, parse_arguments
-from experiment import check_unheard, draw_confusion, find_experiment
+from experiment import check_unheard, draw_confusion, find_experiment, finished_models
 from fewshot import PARTS, DataSplit, split_key
 from results import experiments_folder
-from shared import UserError
+from shared import UserError, atomic
 
 # ---- how each method is trained (TensorFlow is imported when it is needed: it takes seconds to start) ------------------
 
@@ -69,6 +73,64 @@ def classify_embeddings(config, split, again=True, wait=True):
     return shallow.train(name, config['classifier'], embeddings.of_split(split, config), config, split, again, wait)
 
 
+# ---- one model of all clips of a split: function (folder, config, split) that writes it, as Method.open reads it ---------
+
+def fit_network(train, *files):
+    """The fit of methods with a network: an ordinary experiment, whose `files` are copied."""
+    def fit(folder, config, split):
+        experiment = experiments_folder() / train(config, split, again=False)
+        model, = finished_models(experiment)
+        for file in ('model.json', 'model.weights.h5', *files):
+            with atomic(folder / file) as temporary:
+                shutil.copyfile(experiment / model / file, temporary)
+    return fit
+
+
+def fit_head(folder, config, split):
+    features = embeddings.embeddings_of(list(split.train), split.representation, config)
+    shallow.fit(folder, features, config, split)
+
+
+def fit_mfcc(folder, config, split):
+    shallow.fit(folder, {key: np.array(split.representation.open(key))[None] for key in split.train}, config, split)
+
+
+# ---- trained models for other clips, see supervised.opened and Method.open ----------------------------------------------
+
+def open_cnn(folder, config, bands):
+    import models_sl
+    import supervised
+    return supervised.opened(models_sl, folder, config, bands)
+
+
+def open_fine_tuned(folder, config, bands):
+    import models_transfer
+    import supervised
+    return supervised.opened(models_transfer.CLASSIFIER, folder, {**config, 'checkpoint': None}, bands)
+
+
+def open_prototypes(folder, config, bands):
+    import models_proto
+    import prototypical
+    return prototypical.opened(models_proto, folder, config, bands)
+
+
+def open_fine_tuned_prototypes(folder, config, bands):
+    import models_transfer
+    import prototypical
+    return prototypical.opened(models_transfer.EMBEDDING, folder, {**config, 'checkpoint': None}, bands)
+
+
+def open_head(folder, config, bands):
+    score, embed = shallow.opened(folder, config), embeddings.embedder(config)
+    return lambda arrays, names: score(dict(embeddings.embed_clips(embed, names, arrays, config)), names)
+
+
+def open_mfcc(folder, config, bands):
+    score = shallow.opened(folder, config)
+    return lambda arrays, names: score({name: arrays.open(name)[None] for name in names}, names)
+
+
 # ---- registry --------------------------------------------------------------------------------------------------------
 
 @dataclass(frozen=True)
@@ -80,22 +142,28 @@ class Method:
         script: name of the script that trains, without .py; the key `method` of an experiment.
         kind: representation.Kind that it reads; None: that of its pretrained network.
         train: function (config, split, again, wait) -> id of the experiment, which has all its runs then.
+        fit: function (folder, config, split) that fits one model to all training clips of a split and writes it into a folder.
+        open: function (model folder, config, bands) -> function (representation.ArraysInMemory, names) -> scores of clips (S, C).
         evaluate: function (folder, config, split) that scores trained models again; None: there is no script for that.
         network: whether it uses a network of TensorFlow.
         pretrained: whether it starts from a network of pretrained.NETWORKS.
         needs_weights: whether random weights (checkpoint=None) are no choice.
         entry: the entry of the dictionary that its script takes when it is not told another; None: the script's first argument
             must name one.
+        similarities: function (config) -> whether the scores of its models are similarities or log-probabilities, not probabilities.
     """
     group: str
     script: str
     kind: representation.Kind | None
     train: Callable
+    fit: Callable
+    open: Callable
     evaluate: Callable | None = None
     network: bool = True
     pretrained: bool = False
     needs_weights: bool = False
     entry: str | None = None
+    similarities: Callable = lambda config: False
 
     def kind_of(self, config):
         """The representation.Kind that a configuration reads."""
@@ -136,14 +204,19 @@ class Method:
 
 
 METHODS = {method.group: method for method in (
-    Method('config_sl', 'sl_train', representation.SPECTROGRAMS, train_cnn, evaluate_cnn),
-    Method('config_proto', 'proto', representation.SPECTROGRAMS, train_prototypes),
-    Method('config_transfer', 'transfer_train', None, fine_tune, evaluate_fine_tuned, pretrained=True),
-    Method('config_transfer_proto', 'transfer_proto', None, fine_tune_prototypes, pretrained=True),
-    Method('config_knn_audioset', 'knn_audioset', None, nearest_embeddings, network=False, pretrained=True, needs_weights=True,
+    Method('config_sl', 'sl_train', representation.SPECTROGRAMS, train_cnn, fit_network(functools.partial(train_cnn, score=False)), open_cnn, evaluate_cnn),
+    Method('config_proto', 'proto', representation.SPECTROGRAMS, train_prototypes, fit_network(train_prototypes, 'prototypes.npz'), open_prototypes,
+           similarities=lambda config: True),
+    Method('config_transfer', 'transfer_train', None, fine_tune, fit_network(functools.partial(fine_tune, score=False)), open_fine_tuned, evaluate_fine_tuned,
+           pretrained=True),
+    Method('config_transfer_proto', 'transfer_proto', None, fine_tune_prototypes, fit_network(fine_tune_prototypes, 'prototypes.npz'),
+           open_fine_tuned_prototypes, pretrained=True,
+           similarities=lambda config: True),
+    Method('config_knn_audioset', 'knn_audioset', None, nearest_embeddings, fit_head, open_head, network=False, pretrained=True, needs_weights=True,
            entry='audioset'),
-    Method('config_frozen', 'frozen', None, classify_embeddings, network=False, pretrained=True, needs_weights=True),
-    Method('config_knn_mfcc', 'knn_mfcc', representation.MFCC, classify_mfcc, network=False, entry='mfcc'),
+    Method('config_frozen', 'frozen', None, classify_embeddings, fit_head, open_head, network=False, pretrained=True, needs_weights=True,
+           similarities=lambda config: shallow.CLASSIFIERS[config['classifier']].similarities),
+    Method('config_knn_mfcc', 'knn_mfcc', representation.MFCC, classify_mfcc, fit_mfcc, open_mfcc, network=False, entry='mfcc'),
 )}
 
 

@@ -25,13 +25,9 @@ BLOCK = 100                 # frames per transform: what fits the processor's ca
 
 
 def file_to_log_mel(path, resampler='soxr_hq', level=None):
-    """Log-mel spectrogram (T, 128) of a sound file of any rate, channels and format: see log_mel, audio.read_audio.
-
-    Args:
-        level: root mean square that the clip is brought to first, in dB of full scale (-20: a tenth); None: its own.
-    """
+    """Log-mel spectrogram (T, 128) of a sound file of any rate, channels and format: see log_mel, audio.read_audio."""
     samples, _ = read_audio(path, SAMPLE_RATE, resampler)
-    return log_mel(samples if level is None else at_level(samples, level))
+    return log_mel(samples, level)
 
 
 def at_level(samples, level):
@@ -40,17 +36,20 @@ def at_level(samples, level):
     return samples * np.float32(10 ** (level / 20) / rms) if rms > 0 else samples
 
 
-def log_mel(samples):
+def log_mel(samples, level=None):
     """Log-mel spectrogram of a clip, (T, 128) float32, T = 1 + (length - 1) // 320.
 
     Args:
         samples: (length,) floating-point at 32 kHz, full scale = 1. Clips below 1 s are repeated up to exactly 1 s.
+        level: root mean square that the clip is brought to first, in dB of full scale (-20: a tenth); None: its own.
 
     Frames are 10 ms apart and centred: frame t is around sample 320 t. Both ends are mirrored.
 
     Raises UserError when there are no samples, or some are not finite, or they are whole numbers.
     """
     samples = checked(samples)
+    if level is not None:
+        samples = at_level(samples, level)
     if len(samples) < MIN_SAMPLES:
         samples = np.resize(samples, MIN_SAMPLES)
     frames = sliding_window_view(emphasised(samples), WINDOW)[::HOP].T  # one column a frame: then everything runs along rows

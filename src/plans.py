@@ -10,7 +10,7 @@ from analysis import position
 from configuration import ALL, KEYS
 from methods import METHODS
 from results import config_hash, data_hash
-from shared import UserError, data_folder, index_folder, listing, read_classes, read_ground_truth
+from shared import UserError, data_folder, folds_of, listing, read_classes, read_ground_truth
 
 IDENTITY = ['dataset', 'fold', 'n_shot', 'seed', 'run', 'config_hash', 'data']  # columns of results.tsv that identify a result
 
@@ -36,7 +36,7 @@ def method_keys():
     fixed = {'load_model', 'resume', 'audio_folder', 'num_experiment_runs', 'network', *(key for *_, values in
              config_file.config_methods.values() for key in values if key != 'save_weights')}
     allowed = {key for key, (_, role) in KEYS.items() if role in ('method', 'evaluation', 'output', 'run', 'machine')} - fixed
-    return (allowed | {'skip_missing'}) & set().union(*(method_of(name)[1] for name in config_file.config_methods))
+    return (allowed | {'skip_missing', 'allow_fewer'}) & set().union(*(method_of(name)[1] for name in config_file.config_methods))
 
 
 @dataclass(eq=False)
@@ -115,9 +115,7 @@ class Plan:
 
     def _folds_of(self, dataset):
         read_classes(dataset)  # raises UserError without an index
-        train, test = ({int(path.name[len(f'gt_{dataset}_fold'):-len(f'_{part}.tsv')])
-                        for path in index_folder(dataset).glob(f'gt_{dataset}_fold*_{part}.tsv')} for part in ('train', 'test'))
-        there, halves = sorted(train & test), sorted(train ^ test)
+        there, halves = folds_of(dataset)
         self.notes += [f'{dataset}, folds {listing(halves)}: left out, they have no training or no test set'] if halves else []
         folds = [fold for fold in there if fold in (self._asked_folds() or there)]
         if not folds:
@@ -175,13 +173,19 @@ class Plan:
     def _job(self, method, dataset, fold, n_shot, run):
         config = self.configure(method, dataset, fold, n_shot, run + 1)
         per_class, test_clips, identity = self._data(method, config)
-        if n_shot != ALL and n_shot > min(per_class):
-            note = f'{dataset}, n = {n_shot}: left out where the smallest class has fewer training clips ({min(per_class)})'
-            self.notes += [note] if note not in self.notes else []
+        if n_shot != ALL and n_shot > (max if config['allow_fewer'] else min)(per_class):
+            size, count = ('largest', max(per_class)) if config['allow_fewer'] else ('smallest', min(per_class))
+            self._note(f'{dataset}, n = {n_shot}: left out where the {size} class has fewer training clips ({count})')
             return None
+        if n_shot != ALL and n_shot > min(per_class):
+            few = [f'{name} ({count})' for name, count in zip(read_classes(dataset), per_class) if count < n_shot]
+            self._note(f'{dataset}, n = {n_shot}: up to {n_shot} clips per class; all there are of {listing(few)}')
         hashes = (config_hash(config | identity), data_hash(identity['data'])) if identity else (None, None)
-        return Job(method, config, run, sum(per_class) if n_shot == ALL else n_shot * len(per_class), test_clips,
+        return Job(method, config, run, sum(count if n_shot == ALL else min(count, n_shot) for count in per_class), test_clips,
                    (dataset, fold, str(n_shot), self.config['seed'], run, *hashes))
+
+    def _note(self, note):
+        self.notes += [note] if note not in self.notes else []
 
     def _data(self, method, config):
         """Training clips of each class (list), number of test clips, and DataSplit.identity; None without a representation."""
@@ -196,8 +200,7 @@ class Plan:
                 train, test = (read_ground_truth(data_folder() / config[part], config['num_classes_dataset'])
                                for part in ('gt_train', 'gt_test'))
                 identity = None
-                note = f'{config["audio_representation_folder"]}: missing or not up to date. It is made first; its time is not estimated'
-                self.notes += [note] if note not in self.notes else []
+                self._note(f'{config["audio_representation_folder"]}: missing or not up to date. It is made first; its time is not estimated')
             labels = list(train.values())
             self._known[key] = [labels.count(c) for c in range(config['num_classes_dataset'])], len(test), identity
         return self._known[key]

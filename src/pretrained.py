@@ -21,7 +21,7 @@ class FrontEnd:
 
     Attributes:
         from_file: function (path, **options) -> (N, F, M) float32, or (T, M) for networks that take a clip as a whole.
-        from_samples: the same of samples (length,) at sample_rate, without options.
+        from_samples: the same of samples (length,) at sample_rate, with the options other than the resampler.
         sample_rate: Hz.
         options: names of the options, keys of a configuration.
         module, names: module and names of the constants that the arrays depend on.
@@ -45,7 +45,7 @@ class FrontEnd:
 FRONT_ENDS = {
     'audioset': FrontEnd(
         vggish_input.file_to_examples,
-        lambda samples: vggish_input.waveform_to_examples(samples, vggish_params.SAMPLE_RATE, rounded=False),
+        lambda samples, **options: vggish_input.waveform_to_examples(samples, vggish_params.SAMPLE_RATE, rounded=False, **options),
         vggish_params.SAMPLE_RATE, ('resampler', 'skip_silence'),
         vggish_params, ('SAMPLE_RATE', 'STFT_WINDOW_LENGTH_SECONDS', 'STFT_HOP_LENGTH_SECONDS', 'NUM_MEL_BINS', 'MEL_MIN_HZ',
                         'MEL_MAX_HZ', 'LOG_OFFSET', 'EXAMPLE_WINDOW_SECONDS')),

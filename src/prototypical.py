@@ -1,6 +1,7 @@
 """The prototypical method: train an embedding network on episodes of the chosen clips, score clips by distance to prototypes."""
 import contextlib
 import time
+from types import SimpleNamespace
 
 import numpy as np
 from tqdm import tqdm
@@ -11,9 +12,10 @@ import models_proto
 from backend import tf
 from experiment import Log
 from fewshot import Episodes
-from network import Network
+from network import WEIGHTS, Network, load_weights
 from patches import Clips, all_patches, patch_batches, prefetch, sample_patches
-from shared import PROGRESS, atomic, write_json
+from scoring import make_scorer
+from shared import PROGRESS, atomic, read_json, write_json
 from training import check_cost, log_learn_values
 
 
@@ -23,7 +25,7 @@ def train(models, config, split, again=True, wait=True):
     Args:
         models: a module like models_proto, with build and name.
         config: from methods.Method.configure.
-        split: fewshot.DataSplit of that configuration, with training and test set.
+        split: fewshot.DataSplit of that configuration; without a test set, nothing is evaluated.
         again, wait: see experiment.Experiment.start.
     """
     network = Network.of(models, config, split.representation.bands(next(iter(split.train))))
@@ -32,6 +34,8 @@ def train(models, config, split, again=True, wait=True):
         for run, folder in experiment.remaining_runs():
             network.start_run(run)
             prototypes, about = train_run(network, config, split, run, folder)
+            if split.test is None:
+                continue
             begin = time.perf_counter()
             embeddings, clip, scores = score_test_set(network.forms.patch_by_patch, prototypes, about, config, split)
             save_latents(folder, 'test_set', embeddings, list(split.test), np.array(list(split.test.values())), clip, split.classes)
@@ -152,18 +156,38 @@ def score(embeddings, clip, prototypes, keys, part, config, split):
     return means.result()
 
 
-def score_test_set(embed, prototypes, about, config, split):
-    """Embeddings (N, D) and clip numbers (N,) of the test patches at test_hop, and scores (S, C) of the test clips."""
+def score_test_set(embed, prototypes, about, config, split, quiet=False):
+    """Embeddings (N, D) and clip numbers (N,) of the test patches at test_hop, and scores (S, C) of the test clips.
+
+    `quiet`: without a progress bar.
+    """
     keys, embeddings, clip = list(split.test), [], []
     batches = patch_batches(split.representation, keys, config, config['test_hop'], config['test_batch_size'],
                             about['normalize_mean'], about['normalize_std'])
-    with tqdm(total=len(keys), desc='test set', unit='clip', **PROGRESS) as bar:
+    with tqdm(total=len(keys), desc='test set', unit='clip', disable=quiet, **PROGRESS) as bar:
         for frames, starts, clip_of_patch in prefetch(batches):
             embeddings.append(embed(frames, starts))
             clip.append(clip_of_patch)
             bar.update(int(clip_of_patch[-1]) + 1 - bar.n)
     embeddings, clip = tf.concat(embeddings, 0), np.concatenate(clip)
     return embeddings, clip, score(embeddings, clip, prototypes, keys, 'test', config, split)
+
+
+def opened(models, folder, config, bands):
+    """A trained model for other clips: function (representation.ArraysInMemory, names) -> mean log-probabilities (S, C).
+
+    Args: as supervised.opened.
+    """
+    about, model = read_json(folder / 'model.json', 'train again'), models.build(config, bands)
+    load_weights(model, folder / WEIGHTS)
+    with np.load(folder / 'prototypes.npz') as file:
+        prototypes = file['arr_0']
+    embed = make_scorer(model)
+
+    def score(arrays, names):
+        split = SimpleNamespace(representation=arrays, test=dict.fromkeys(names, 0))
+        return score_test_set(embed, prototypes, about, config, split, quiet=True)[2]
+    return score
 
 
 def draw_embeddings(folder, embeddings, clip, scores, prototypes, config, split):

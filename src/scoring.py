@@ -44,8 +44,8 @@ class Scorer:
     clips that is at a hop of 44 frames for VGG, 18 for SB-CNN and 122 for TIMBRE. Clips of one patch are faster patch by patch.
     """
 
-    def __init__(self, forms, config, representation, **parts):
-        """Choose how the clips of each set will be scored, and print it.
+    def __init__(self, forms, config, representation, quiet=False, **parts):
+        """Choose how the clips of each set will be scored, and print it unless `quiet`.
 
         Args:
             forms: Forms of the model.
@@ -66,7 +66,7 @@ class Scorer:
             chosen = slide and pays(work, representation, keys, config, part)
             self._slide[part] = slide if chosen else None
             fewer = f'fewer multiplications at {part}_hop={config[f"{part}_hop"]} and these lengths of clips'
-            if grid(config) == 1:  # examples of pretrained networks do not overlap, there is no choice
+            if grid(config) == 1 and not quiet:  # examples of pretrained networks do not overlap, there is no choice
                 print(f'{"scoring" if part == "test" else "validation"}: ' +
                       ('sliding window' if chosen else f'patch by patch ({reason or fewer})'))
 

@@ -2,6 +2,8 @@
 import contextlib
 import functools
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -11,35 +13,62 @@ from sklearn.preprocessing import normalize
 from evaluation import MeanPerClip
 from experiment import Experiment
 from fewshot import PARTS
-from shared import write_json
+from shared import atomic, write_json
 
-# ---- classifiers: function (vectors (N, D), clip (N,), labels of the clips (S,), config) -> function that scores vectors --------
+HEAD = 'head.npz'
+
+# ---- classifiers -----------------------------------------------------------------------------------------------------
+# Two functions each: `fit` takes vectors (N, D), the clip (N,) of each, the labels of the clips (S,) and a configuration, and returns
+# the arrays that the classifier consists of, a dictionary. `scorer` takes these arrays and the configuration and returns a function
+# (vectors, clip) -> scores of the clips (S, C).
 
 
-def nearest(vectors, clip, labels, config):
+def fit_nearest(vectors, clip, labels, config):
+    return {'vectors': vectors, 'labels': labels[clip]}
+
+
+def nearest(arrays, config):
     """Each vector votes for the class of its nearest training vector; among equally near ones, the choice is always the same."""
     neighbour = KNeighborsClassifier(n_neighbors=1, metric=config['metric'], algorithm='brute')
-    neighbour.fit(vectors, labels[clip])
-    return lambda vectors, clip: mean_per_clip(np.eye(labels.max() + 1)[neighbour.predict(vectors)], clip)
+    neighbour.fit(arrays['vectors'], arrays['labels'])
+    return lambda vectors, clip: mean_per_clip(np.eye(arrays['labels'].max() + 1)[neighbour.predict(vectors)], clip)
 
 
-def class_mean(vectors, clip, labels, config):
+def fit_class_mean(vectors, clip, labels, config):
+    return {'prototypes': normalize(mean_per_clip(normalize(mean_per_clip(vectors, clip)), labels))}
+
+
+def class_mean(arrays, config):
     """Cosine similarity with the mean of each class. A clip is the mean of its vectors, of length 1.
 
     Sources: Snell et al., Prototypical networks (arXiv 1703.05175), without their training; Wang et al., SimpleShot (arXiv 1911.04623).
     """
-    prototypes = normalize(mean_per_clip(normalize(mean_per_clip(vectors, clip)), labels))
-    return lambda vectors, clip: normalize(mean_per_clip(vectors, clip)) @ prototypes.T
+    return lambda vectors, clip: normalize(mean_per_clip(vectors, clip)) @ arrays['prototypes'].T
 
 
-def logistic_regression(vectors, clip, labels, config):
-    """Mean probability of the clip's vectors under a multinomial logistic regression."""
+def fit_logistic_regression(vectors, clip, labels, config):
     model = LogisticRegression(C=config['C'], max_iter=1000)
     model.fit(vectors, labels[clip])
+    return {'weights': model.coef_, 'bias': model.intercept_, 'labels': model.classes_}
+
+
+def logistic_regression(arrays, config):
+    """Mean probability of the clip's vectors under a multinomial logistic regression."""
+    model = LogisticRegression()
+    model.coef_, model.intercept_, model.classes_ = arrays['weights'], arrays['bias'], arrays['labels']
     return lambda vectors, clip: mean_per_clip(model.predict_proba(vectors), clip)
 
 
-CLASSIFIERS = {'nearest': nearest, 'class_mean': class_mean, 'logistic_regression': logistic_regression}
+@dataclass(frozen=True)
+class Head:
+    """A classifier: fit and scorer as above; similarities: whether its scores are similarities and not probabilities."""
+    fit: Callable
+    scorer: Callable
+    similarities: bool = False
+
+
+CLASSIFIERS = {'nearest': Head(fit_nearest, nearest), 'class_mean': Head(fit_class_mean, class_mean, similarities=True),
+               'logistic_regression': Head(fit_logistic_regression, logistic_regression)}
 
 
 def mean_per_clip(values, clip):
@@ -70,7 +99,8 @@ def train(name, classifier, features, config, split, again=True, wait=True):
         for run, folder in experiment.remaining_runs():
             begin = time.perf_counter()
             ids, labels = split.draw(config, run, folder)
-            score = CLASSIFIERS[classifier](*stack(features, ids), np.array(labels), config)
+            head = CLASSIFIERS[classifier]
+            score = head.scorer(head.fit(*stack(features, ids), np.array(labels), config), config)
             about = {'run': run, 'train_seconds': time.perf_counter() - begin}
             begin = time.perf_counter()
             scores = score(*test)
@@ -78,6 +108,21 @@ def train(name, classifier, features, config, split, again=True, wait=True):
             experiment.save_result(folder, name, about, scores, split, time.perf_counter() - begin)
         experiment.print_summary()
     return experiment.id
+
+
+def fit(folder, features, config, split):
+    """Fit the configuration's classifier to all training clips of a split and write it into `folder`. `features`: as in train."""
+    head = CLASSIFIERS[config.get('classifier', 'nearest')]
+    arrays = head.fit(*stack(features, split.train), np.array(list(split.train.values())), config)
+    with atomic(folder / HEAD) as temporary:
+        np.savez(temporary, **arrays)
+
+
+def opened(folder, config):
+    """A stored classifier: function (dictionary name -> vectors, names) -> scores (S, C). `config`: of its experiment."""
+    with np.load(folder / HEAD) as file:
+        score = CLASSIFIERS[config.get('classifier', 'nearest')].scorer(dict(file), config)
+    return lambda features, names: score(*stack(features, names))
 
 
 def stack(features, keys):

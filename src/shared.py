@@ -167,6 +167,18 @@ def ground_truth_path(dataset, fold, part):
     return f'index/{dataset}/gt_{dataset}_fold{fold}_{part}.tsv'
 
 
+def all_clips_path(dataset):
+    """Ground truth of all clips that the sets of a data set name, relative to DATA_FOLDER (str)."""
+    return f'index/{dataset}/gt_{dataset}_all.tsv'
+
+
+def folds_of(dataset):
+    """The folds of a data set that have a training and a test set, and those that have only one of them: two lists of numbers."""
+    train, test = ({int(path.name[len(f'gt_{dataset}_fold'):-len(f'_{part}.tsv')])
+                    for path in index_folder(dataset).glob(f'gt_{dataset}_fold*_{part}.tsv')} for part in ('train', 'test'))
+    return sorted(train & test), sorted(train ^ test)
+
+
 def read_rows(path, columns, remedy):
     """Rows of a TSV file without header as a dictionary: first column (an id, unique) -> list of the other columns."""
     try:
@@ -271,12 +283,12 @@ def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, so
     folder = index_folder(dataset)
     # the index goes first and comes last: an interruption leaves no old index beside new ground truth. A data set with
     # fewer folds must not keep those of before.
-    for stale in [folder / f'index_{dataset}_folds_all.tsv', *folder.glob(f'gt_{dataset}_fold*.tsv')]:
+    for stale in [folder / f'index_{dataset}_folds_all.tsv', *folder.glob(f'gt_{dataset}_*.tsv')]:
         stale.unlink(missing_ok=True)
-    for fold, parts in enumerate(folds):
-        for part, positions in parts.items():
-            rows = (f'{i}\t{[float(c == labels[i]) for c in range(len(classes))]}\n' for i in positions)
-            write_text(data_folder() / ground_truth_path(dataset, fold, part), ''.join(rows))
+    sets = {ground_truth_path(dataset, fold, part): positions for fold, parts in enumerate(folds) for part, positions in parts.items()}
+    for path, positions in {**sets, all_clips_path(dataset): sorted(set().union(*sets.values()))}.items():
+        rows = (f'{i}\t{[float(c == labels[i]) for c in range(len(classes))]}\n' for i in positions)
+        write_text(data_folder() / path, ''.join(rows))
     write_text(folder / f'classes_{dataset}.txt', '\n'.join(classes) + '\n')
     write_json(folder / f'source_{dataset}.json', {'audio_folder': str(Path(audio_folder).resolve()), **source})
     write_text(folder / f'index_{dataset}_folds_all.tsv', ''.join(f'{i}\t{p}\n' for i, p in enumerate(audio_paths)))

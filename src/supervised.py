@@ -1,6 +1,7 @@
 """The supervised method: train a network on the chosen clips of each run, score it on the test set."""
 import contextlib
 import time
+from types import SimpleNamespace
 
 import numpy as np
 from tqdm import tqdm
@@ -108,6 +109,25 @@ def evaluate(models, folder, config, split):
     for name in experiment.models():
         load_and_evaluate(scorer, model, models, experiment, folder / name, split)
     experiment.print_summary()
+
+
+def opened(models, folder, config, bands):
+    """A trained model for other clips: function (representation.ArraysInMemory, names) -> mean softmax probabilities (S, C).
+
+    Args:
+        models: as in train.
+        folder: model folder.
+        config: of its experiment.
+        bands: M of the arrays.
+    """
+    about, model = read_json(folder / 'model.json', 'train again'), models.build(config, bands)
+    load_weights(model, folder / WEIGHTS)
+    forms, statistics = Forms(model), (about['normalize_mean'], about['normalize_std'])
+
+    def score(arrays, names):
+        scorer, split = Scorer(forms, config, arrays, quiet=True, test=names), SimpleNamespace(representation=arrays, classes=config['classes'])
+        return score_clips(scorer, split, dict.fromkeys(names, 0), config, 'test', statistics)[0]  # nothing depends on the labels
+    return score
 
 
 def load_and_evaluate(scorer, model, models, experiment, folder, split):

@@ -25,21 +25,17 @@ ROUNDED_DOWN = [26, 27, 38, 46, 75, 121, 126, 130, 131, 148, 150, 160, 221, 350,
 
 
 def file_to_patches(path, resampler='soxr_hq', skip_silence=False):
-    """Patches (N, 96, 64) of a sound file of any rate, channels and format: see patches, audio.read_audio.
-
-    Args:
-        skip_silence: whether silent patches are left out, see mel_features.sounding.
-    """
+    """Patches (N, 96, 64) of a sound file of any rate, channels and format: see patches, audio.read_audio."""
     samples, _ = read_audio(path, SAMPLE_RATE, resampler)
-    found = patches(samples)
-    return found[sounding(padded(samples), PATCH_SAMPLES, PATCH_HOP_SAMPLES)] if skip_silence else found
+    return patches(samples, skip_silence)
 
 
-def patches(samples):
+def patches(samples, skip_silence=False):
     """Log-mel patches of a clip, (N, 96, 64) float32, at least one.
 
     Args:
         samples: (length,) floating-point at 16 kHz, full scale = 1.
+        skip_silence: whether silent patches are left out, see mel_features.sounding.
 
     Zeros complete the last patch: N = 1 + ceil((length - 15600) / 7680), and 1 for short clips.
 
@@ -47,7 +43,8 @@ def patches(samples):
     """
     spectrogram = log_mel_spectrogram(padded(samples), SAMPLE_RATE, STFT_WINDOW_SECONDS, STFT_HOP_SECONDS, NUM_BANDS, MEL_MIN_HZ,
                                       MEL_MAX_HZ, LOG_OFFSET, tensorflow_hann())
-    return np.ascontiguousarray(sliding_window_view(spectrogram, PATCH_FRAMES, axis=0)[::PATCH_HOP].swapaxes(1, 2))
+    found = np.ascontiguousarray(sliding_window_view(spectrogram, PATCH_FRAMES, axis=0)[::PATCH_HOP].swapaxes(1, 2))
+    return found[sounding(padded(samples), PATCH_SAMPLES, PATCH_HOP_SAMPLES)] if skip_silence else found
 
 
 @functools.cache

@@ -36,9 +36,14 @@ def vectors():
     return (values[clip < 9], clip[clip < 9], labels[:9]), (values[clip >= 9], clip[clip >= 9] - 9)
 
 
+def fitted(classifier, vectors, clip, labels, config):
+    head = shallow.CLASSIFIERS[classifier]
+    return head.scorer(head.fit(vectors, clip, labels, config), config)
+
+
 def test_class_mean_by_hand(vectors):
     train, (values, clip) = vectors
-    scores = shallow.class_mean(*train, {})(values, clip)
+    scores = fitted('class_mean', *train, {})(values, clip)
     unit = lambda v: v / np.linalg.norm(v)
     clips = [unit(train[0][train[1] == i].mean(axis=0)) for i in range(9)]
     prototypes = [unit(np.mean([clips[i] for i in range(9) if train[2][i] == c], axis=0)) for c in range(3)]
@@ -58,7 +63,7 @@ def test_logistic_regression_by_hand(vectors, C):
 
     w = minimize(cost, np.zeros(18), tol=1e-10).x.reshape(6, 3)
     expected = softmax(values @ w[:5] + w[5], axis=1)
-    scores = shallow.logistic_regression(x, owner, labels, {'C': C})(values, clip)
+    scores = fitted('logistic_regression', x, owner, labels, {'C': C})(values, clip)
     for i in range(4):
         np.testing.assert_allclose(scores[i], expected[clip == i].mean(axis=0), atol=2e-3)
 

@@ -1,0 +1,242 @@
+"""Label sound files with a trained classifier: clips, and long recordings window by window.
+
+Usage:  python classify.py birds recording.wav folder/ --csv out.csv
+        python classify.py birds night.flac --csv out.csv --events events.csv --audacity labels/ --raven tables/ --timeline pictures/
+        python classify.py fold_0_1541174334 folder/ --csv out.csv
+Reads:  a classifier of fit.py (its name, or a folder), or an experiment of sl_train.py, proto.py, transfer_train.py or
+        transfer_proto.py with weights; sound files of any length and format.
+Writes: out.csv, a row per clip, or per window of a long recording: file, start, end (seconds), class, its probability, the best class
+        and the runner-up. `none of these` stands in `class` where the best class is too unlike the training clips. Files that cannot
+        be used are listed in <csv>.errors.csv, all others are done, and the exit code is not 0. An interrupted command
+        continues when it is started again. With --events, --audacity, --raven and --timeline, what the windows say is merged
+        into events.
+"""
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+import classifier
+import figures
+from audio import SUFFIXES, stream
+from shared import PROGRESS, UserError, atomic, listing, make_folder, run_script, signature
+
+SHOWN = 20  # rows on the terminal
+
+
+def main():
+    args = read_arguments()
+    model = classifier.load(args.classifier, args.checkpoint)
+    files = find_files(args.files)
+    describe(model, files)
+    begin, results = time.perf_counter(), Results(args, model)
+    options = {'window': args.window, 'hop': args.hop, 'longest': args.longest, 'threshold': args.threshold}
+    pending = [path for path in files if not results.has(path)]
+    if len(pending) < len(files):
+        print(f'{len(files) - len(pending)} of {len(files)} files are done already')
+    problems = {}
+    for path, rows in tqdm(model.decisions(pending, **options), total=len(pending), unit='file', disable=not pending, **PROGRESS):
+        if isinstance(rows, UserError):
+            problems[path] = str(rows)
+        else:
+            results.add(path, rows)
+    table = results.finish(files, problems)
+    export(table, args)
+    summarise(table, problems, time.perf_counter() - begin, args)
+    if problems:
+        sys.exit(f'\n{len(problems)} of {len(files)} files could not be used, see above; all others are done')
+
+
+def read_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('classifier', help='name of a classifier or of an experiment, or a folder')
+    parser.add_argument('files', nargs='+', type=Path, help='sound files, and folders that are searched for sound files')
+    parser.add_argument('--csv', type=Path, help='where the table goes (default: only the first rows are shown)')
+    parser.add_argument('--events', type=Path, help='CSV file of the events: file, start, end, class, probability')
+    parser.add_argument('--audacity', type=Path, metavar='FOLDER', help='a label track per file (Audacity: File, Import, Labels)')
+    parser.add_argument('--raven', type=Path, metavar='FOLDER', help='a selection table per file (Raven: File, Open Selection Table)')
+    parser.add_argument('--timeline', type=Path, metavar='FOLDER', help='a picture per long recording: spectrogram and classes over time')
+    parser.add_argument('--window', type=positive, metavar='S', help='seconds of a window (default: as the training clips, at most 10)')
+    parser.add_argument('--hop', type=positive, metavar='S', help='seconds between windows (default: half a window)')
+    parser.add_argument('--longest', type=positive, metavar='S',
+                        help='seconds up to which a file is one clip (default: 30, or twice the longest training clip)')
+    parser.add_argument('--threshold', type=float, help="confidence below which a sound is none of the classes (default: the classifier's own)")
+    parser.add_argument('--checkpoint', help='weights of the pretrained network, where they are not in src/')
+    return parser.parse_args()
+
+
+def positive(text):
+    """A number of seconds above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f'{text!r}: expected a number of seconds above 0')
+    return value
+
+
+def find_files(paths):
+    """Sound files in the order given; those of a folder are sorted, and what has no name of a sound file is left out."""
+    found = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES and p.is_file()
+                            and not any(part.startswith('.') for part in p.relative_to(path).parts))
+            if not inside:
+                raise UserError(f'{path} holds no sound file ({listing(sorted(SUFFIXES), 99)})')
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise UserError(f'{path} does not exist')
+    return list(dict.fromkeys(found))
+
+
+def describe(model, files):
+    """Print what will be done."""
+    print(f'{model.folder}: {model.method}; {listing(model.classes, 12)}; {len(files)} file(s), those above {model.longest:.0f} s in windows of '
+          f'{model.window:.3g} s')
+    if model.calibration is None:
+        print('note: an experiment is not calibrated: its probabilities are as the model gives them, and no sound is none of its classes. '
+              'fit.py makes a calibrated classifier')
+
+
+class Results:
+    """The rows found so far. With --csv they are kept on disk while the work goes on, so that an interruption loses little."""
+
+    def __init__(self, args, model):
+        self.path, self.rows = args.csv, {}
+        about = [str(model.folder.resolve()), signature(model.folder / 'classifier.json') if (model.folder / 'classifier.json').exists() else '',
+                 args.window, args.hop, args.longest, args.threshold]
+        self._key = hashlib.sha1(json.dumps(about).encode()).hexdigest()
+        self._partial = self.path and self.path.with_name(f'{self.path.name}.partial')
+        if self._partial and self._partial.exists():
+            for line in self._partial.read_text(encoding='utf-8').splitlines():
+                try:
+                    key, path, stamp, rows = json.loads(line)
+                except ValueError:  # the line that was written when the power failed
+                    continue
+                if key == self._key and stamp == self._stamp(path):
+                    self.rows[path] = pd.DataFrame(rows, columns=classifier.COLUMNS)
+
+    @staticmethod
+    def _stamp(path):
+        status = os.stat(path) if os.path.exists(path) else None
+        return status and [status.st_size, status.st_mtime_ns]
+
+    def has(self, path):
+        return str(path) in self.rows
+
+    def add(self, path, rows):
+        self.rows[str(path)] = rows
+        if self._partial:
+            make_folder(self._partial.parent)
+            with open(self._partial, 'a', encoding='utf-8') as file:
+                file.write(json.dumps([self._key, str(path), self._stamp(path), rows.to_numpy(object).tolist()]) + '\n')
+
+    def finish(self, files, problems):
+        """All rows in the order of the files; written to --csv."""
+        tables = [self.rows[str(path)] for path in files if str(path) in self.rows]
+        table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=classifier.COLUMNS)
+        if self.path:
+            write_csv(table, self.path)
+            errors = self.path.with_name(f'{self.path.name}.errors.csv')
+            errors.unlink(missing_ok=True)
+            if problems:
+                write_csv(pd.DataFrame({'file': map(str, problems), 'reason': problems.values()}), errors)
+            self._partial.unlink(missing_ok=True)
+        return table
+
+
+def write_csv(table, path):
+    """Write a table, whole or not at all; seconds and probabilities with four digits after the point."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False, float_format='%.4f')
+
+
+def export(table, args):
+    """Write the events of each file as the command line asks for."""
+    if not (args.events or args.audacity or args.raven or args.timeline):
+        return
+    found, names = [], set()
+    for file, rows in table.groupby('file', sort=False):
+        events = classifier.events(rows)
+        found.append(events.assign(file=file)[['file', 'start', 'end', 'class', 'probability']])
+        stem = unique_name(Path(file), names)
+        if args.audacity:
+            write_lines(args.audacity / f'{stem}.txt', [f'{row["start"]:.6f}\t{row["end"]:.6f}\t{row["class"]} {row["probability"]:.2f}'
+                                                        for row in events.to_dict('records')])
+        if args.raven:
+            write_raven(args.raven / f'{stem}.selections.txt', Path(file), events)
+        if args.timeline and len(rows) > 1:  # a long recording
+            figures.draw(args.timeline / f'{stem}.png', figures.timeline, spectrogram(file, rows['end'].max()), rows, events, Path(file).name)
+    if args.events:
+        write_csv(pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=['file', 'start', 'end', 'class', 'probability']),
+                  args.events)
+
+
+def unique_name(path, names):
+    """The file's name without its ending, and its folder's in front of it where two files have the same one."""
+    name = path.stem
+    for part in reversed(path.resolve().parts[:-1]):
+        if name not in names:
+            break
+        name = f'{part}_{name}'
+    names.add(name)
+    return name
+
+
+def write_lines(path, lines):
+    with atomic(path) as temporary:
+        temporary.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
+
+
+def write_raven(path, file, events):
+    """A selection table of Raven: tabs, a header, one selection per event."""
+    columns = ['Selection', 'View', 'Channel', 'Begin Time (s)', 'End Time (s)', 'Begin File', 'Annotation', 'Score']
+    lines = [f'{i}\tSpectrogram 1\t1\t{row["start"]:.6f}\t{row["end"]:.6f}\t{file.name}\t{row["class"]}\t{row["probability"]:.4f}'
+             for i, row in enumerate(events.to_dict('records'), 1)]
+    write_lines(path, ['\t'.join(columns), *lines])
+
+
+def spectrogram(file, seconds, columns=1200, rate=16000):
+    """Level in dB of 64 mel bands over the whole of a file, (64, columns): the loudest frame of each column, with memory for a part."""
+    import librosa
+    loudest, begin = np.full((64, columns), 1e-10, np.float32), 0
+    for block in stream(file, rate):
+        if len(block) >= 512:
+            mel = librosa.feature.melspectrogram(y=block, sr=rate, n_fft=1024, hop_length=512, n_mels=64)
+            column = ((begin + 512 * np.arange(mel.shape[1])) / rate / seconds * columns).astype(int).clip(0, columns - 1)
+            np.maximum.at(loudest.T, column, mel.T.astype(np.float32))
+        begin += len(block)
+    empty = (loudest == 1e-10).all(axis=0)  # short files have fewer frames than columns
+    filled = np.maximum.accumulate(np.where(empty, 0, np.arange(columns)))
+    return 10 * np.log10(loudest[:, filled])
+
+
+def summarise(table, problems, seconds, args):
+    """Print the first rows, how often each class was found, and what could not be used."""
+    with pd.option_context('display.width', 160, 'display.max_colwidth', 60):
+        print(table.head(SHOWN).to_string(index=False, float_format='%.3f') if len(table) else 'no rows')
+    if len(table) > SHOWN:
+        print(f'and {len(table) - SHOWN} more rows')
+    if len(table):
+        print('classes: ' + ', '.join(f'{name} {count}' for name, count in table['class'].value_counts().items()))
+        sound = table.groupby('file')['end'].max().sum()
+        print(f'{sound:.0f} s of sound in {seconds:.1f} s')
+    for path, reason in problems.items():
+        print(f'not used: {path}: {reason}')
+    if args.csv:
+        print(f'table: {args.csv}' + (f'\nfiles that could not be used: {args.csv}.errors.csv' if problems else ''))
+
+
+if __name__ == '__main__':
+    run_script(main)

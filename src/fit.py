@@ -1,0 +1,153 @@
+"""Make the final classifier of a data set: trained on all of its clips, calibrated on clips that models did not learn from.
+
+Usage:  python fit.py mydata
+        python fit.py mydata --method "mn04 logistic regression" --name birds --kept 0.9
+        CUDA_VISIBLE_DEVICES=0 python fit.py mydata --method VGG epochs=100
+Reads:  index/<data set>/, the sound files, experiments/results.tsv; representations are made where they are missing.
+Writes: classifiers/<name>/ under DATA_FOLDER: classifier.json (classes, front end, calibration, versions) and the model. It can be
+        copied to another machine, which needs the weights of the pretrained network besides. Held-out scores come from one experiment
+        per fold with all training clips (n_shot=all), which are ordinary experiments with a row in results.tsv.
+
+Without --method, the method with the highest mean accuracy at the data set's largest n is taken; of those within one standard error of
+it (over the folds), the first one in this order: frozen networks, nearest neighbours, fine-tuned networks, networks from scratch.
+"""
+import argparse
+
+import numpy as np
+
+import analysis
+import calibration
+import classifier
+import plans
+import runner
+from audio import seconds_of
+from configuration import ALL, parse_overrides, print_overrides
+from experiment import finished_models
+from methods import METHODS
+from representation import audio_folder, complete, store
+from results import experiments_folder, results_so_far
+from shared import UserError, all_clips_path, data_folder, folds_of, listing, read_classes, run_script
+
+ORDER = ('config_frozen', 'config_knn_audioset', 'config_knn_mfcc', 'config_transfer', 'config_transfer_proto', 'config_sl', 'config_proto')
+
+
+def main():
+    args = read_arguments()
+    classes, (folds, _) = read_classes(args.dataset), folds_of(args.dataset)
+    if not folds or not (data_folder() / all_clips_path(args.dataset)).is_file():
+        raise UserError(f'{args.dataset} has no fold with a training and a test set, or its index was made by an earlier version: make '
+                        f'the index again with the script in aux/')
+    name = args.method or best_method(args.dataset, args.overrides)
+    configure = configurator(name, args)
+    method, _ = plans.method_of(name)
+    print(f'{args.dataset}: {name}, {len(classes)} classes')
+    make_representation(method, configure(folds[0]))
+    values, labels, groups = held_out_scores(method, [configure(fold) for fold in folds], folds, classes)
+    calibrated = calibration.calibrate(calibration.logits(values, method.similarities(configure(folds[0]))), labels, groups, args.kept,
+                                       method.similarities(configure(folds[0])))
+
+    folder = classifier.classifiers_folder() / (args.name or args.dataset)
+    config = {**configure(folds[0], save_weights=True), 'gt_train': all_clips_path(args.dataset)}
+    split = method.load_split(config, ('train',))
+    if method.network:
+        runner.start_tensorflow()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / classifier.FILE).unlink(missing_ok=True)  # an interruption leaves no old description beside a new model
+    method.fit(folder, config, split)
+    classifier.save(folder, name, {**config, **split.identity}, durations(config, split), calibrated)
+    opened = classifier.load(str(folder))
+    rejected = background(opened, config)
+    if rejected is not None:
+        classifier.save(folder, name, opened.config, durations(config, split), {**calibrated, 'background_rejected': rejected})
+    report(folder, calibrated, rejected, len(split.train))
+
+
+def read_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('dataset', help='data set: the name that its index has')
+    parser.add_argument('--method', help=f'one of config_methods: {listing(plans.config_file.config_methods, 99)}')
+    parser.add_argument('--name', help='of the classifier (default: that of the data set)')
+    parser.add_argument('--kept', type=float, default=0.95,
+                        help='share of the own clips that is to be accepted; the rest, and foreign sounds, are none of the classes (default: 0.95)')
+    parser.add_argument('overrides', nargs='*', metavar='key=value', help='set a key of the method, e.g. checkpoint=/path/to/weights')
+    args = parser.parse_intermixed_args()
+    if args.method and args.method not in plans.config_file.config_methods:
+        raise UserError(f'there is no method {args.method!r} in config_methods; there are: {listing(plans.config_file.config_methods, 99)}')
+    if not 0 < args.kept <= 1:
+        raise UserError(f'--kept {args.kept}: expected a share above 0, up to 1')
+    args.overrides = parse_overrides(args.overrides, plans.method_keys())
+    print_overrides(args.overrides)
+    return args
+
+
+def best_method(dataset, overrides):
+    """The method that the results on a data set recommend, see above; raises UserError without results."""
+    rows = results_so_far()
+    rows = rows[rows['dataset'] == dataset]
+    rows = rows[rows['method'].isin(plans.config_file.config_methods)]
+    if rows.empty:
+        raise UserError(f'no method was measured on {dataset} yet: compare them with `python reproduce.py own datasets={dataset}`, or '
+                        f'name one with --method')
+    best, equal = analysis.recommend(rows, key=lambda method: ORDER.index(plans.config_file.config_methods[method][0]))
+    print(analysis.recommendation(best, equal))
+    return best['method']
+
+
+def configurator(name, args):
+    """A function fold -> configuration of the method with all training clips of that fold."""
+    _, entry, differing = plans.config_file.config_methods[name]
+    method, keys = plans.method_of(name)
+
+    def configure(fold, **more):
+        values = {**differing, **{key: value for key, value in args.overrides.items() if key in keys}, 'dataset': args.dataset, 'fold': fold,
+                  'n_shot': ALL, 'num_experiment_runs': 1, **{key: value for key, value in more.items() if key in keys}}
+        return method.configure(entry, [f'{key}={value!r}' for key, value in values.items()])
+    return configure
+
+
+def make_representation(method, config):
+    """Make or update the arrays that a method reads."""
+    kind = method.kind_of(config)
+    refused = store(kind.configuration(config['dataset']) if kind.entry else complete(config))
+    if refused and not config['skip_missing']:
+        raise UserError(f'{len(refused)} sound files were refused, see above: correct or remove them, or set skip_missing=True')
+
+
+def held_out_scores(method, configs, folds, classes):
+    """Scores (S, C), labels (S,) and folds (S,) of all test clips, each by a model of the training clips of its fold."""
+    scores, labels, groups = [], [], []
+    for fold, config in zip(folds, configs):
+        split = runner.load_split(method, config)
+        if method.network:
+            runner.start_tensorflow()
+        folder = experiments_folder() / method.train(config, split, again=False)
+        table = classifier.pd.read_csv(folder / finished_models(folder)[0] / 'test_predictions.tsv', sep='\t', keep_default_na=False)
+        scores.append(table[[f'score: {name}' for name in classes]].to_numpy(float))
+        labels += [classes.index(name) for name in table['true'].astype(str)]
+        groups += [fold] * len(table)
+    return np.concatenate(scores), np.array(labels), np.array(groups)
+
+
+def durations(config, split):
+    """Seconds of the training clips (list)."""
+    folder = audio_folder({'dataset': config['dataset'], 'audio_folder': None})
+    found = [seconds_of(folder / split.representation.audio[key]) for key in split.train if (folder / split.representation.audio[key]).exists()]
+    return [seconds for seconds in found if seconds] or [5.0]
+
+
+def background(opened, config):
+    """Share of the clips of a folder _background or _noise that the threshold rejects; None without such clips."""
+    return None
+
+
+def report(folder, calibrated, rejected, clips):
+    before, after = calibrated['calibration_error_before'], calibrated.get('calibration_error_after')
+    print(f'held-out clips: accuracy {calibrated["accuracy"]:.3f} of {calibrated["clips"]}; expected calibration error {before:.3f}'
+          + (f', {after:.3f} with the temperature {calibrated["temperature"]:.3g}' if after is not None else ''))
+    print(f'threshold: {calibrated["kept"]:.0%} of the held-out clips are accepted'
+          + (f', {rejected:.0%} of the background clips are rejected' if rejected is not None else ''))
+    print(f'classifier: {folder} ({clips} training clips)\nnext: python classify.py {folder.name} /path/to/recordings --csv out.csv')
+
+
+if __name__ == '__main__':
+    run_script(main)
