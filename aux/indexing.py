@@ -9,7 +9,11 @@ from pathlib import Path, PurePosixPath
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
 import config_file
 from audio import SUFFIXES
-from shared import UserError, listing, write_dataset
+from shared import UserError, array_name, index_folder, listing, read_json, split_segment, write_dataset
+
+
+# folders of sounds that are of no class: fit.py measures how many of them its threshold rejects
+BACKGROUND = ('_background', '_background_noise_', '_noise')
 
 
 def parser(doc, folder_help, name=None):
@@ -100,11 +104,12 @@ def refuse_repeated(names):
 def read_class_folders(folder):
     """Audio files of a folder of class folders: dictionary class folder -> sorted paths relative to `folder`.
 
-    Nested folders count, hidden files and folders do not. Everything else that is left out is printed.
+    Nested folders count, hidden files and folders do not, nor do BACKGROUND folders. Everything else that is left out is printed.
     """
     existing_folder(folder, 'one folder per class')
     ignored = collections.Counter()
-    classes = {entry.name: sorted(audio_files(entry, folder, ignored)) for entry in sub_folders(folder)}
+    classes = {entry.name: sorted(audio_files(entry, folder, ignored)) for entry in sub_folders(folder)
+               if entry.name.lower() not in BACKGROUND}
     files = [entry for entry in sorted(folder.iterdir()) if not entry.is_dir() and not entry.name.startswith('.')]
     loose = [entry.name for entry in files if entry.suffix.lower() in SUFFIXES]
     ignored.update(entry.suffix.lower() for entry in files if entry.name not in loose)
@@ -122,6 +127,12 @@ def read_class_folders(folder):
         print(f'warning: {len(loose)} audio file(s) directly in {folder} belong to no class and are left out: '
               f'{listing(map(repr, loose))}')
     return classes
+
+
+def read_background(folder):
+    """Audio files of the folders of `folder` whose sounds are of no class, sorted paths relative to it."""
+    return [path for entry in sub_folders(folder) if entry.name.lower() in BACKGROUND
+            for path in sorted(audio_files(entry, folder, collections.Counter()))]
 
 
 def audio_files(folder, base, ignored, above=()):
@@ -159,21 +170,21 @@ def refuse_unusable(paths):
             raise UserError(f'the path {path!r} must lie below the audio folder')
     stems = {}
     for path in paths:
-        twin = stems.setdefault(PurePosixPath(path).with_suffix(''), path)
+        twin = stems.setdefault(array_name(path), path)
         if twin is not path:
             raise UserError(f'{twin!r} and {path!r} differ only in their extension and would share one representation '
                             'file: rename one, or move it away if it is the same sound')
 
 
-def finish(args, audio_folder, paths, labels, classes, folds):
+def finish(args, audio_folder, paths, labels, classes, folds, **more):
     """Check the audio files, write the index and print the next command.
 
     Args:
         args: parsed arguments with `name` and, where the set comes with metadata, `allow_missing`.
-        audio_folder, paths, labels, classes, folds: as for shared.write_dataset.
+        audio_folder, paths, labels, classes, folds, more: as for shared.write_dataset.
     """
-    refuse_unusable(paths)
-    missing = {i for i, path in enumerate(paths) if not (audio_folder / path).is_file()}
+    refuse_unusable([*paths, *more.get('background', ())])
+    missing = {i for i, path in enumerate(paths) if not split_segment(audio_folder / path)[0].is_file()}
     if missing and (not args.allow_missing or len(missing) == len(paths)):
         raise UserError(f'{len(missing)} of {len(paths)} audio files are missing below {audio_folder}: '
                         f'{listing(paths[i] for i in sorted(missing))}. Complete the download'
@@ -182,12 +193,19 @@ def finish(args, audio_folder, paths, labels, classes, folds):
     folds = without_empty_parts(folds, args.allow_missing)
     warn_of_absent_classes(labels, classes, folds)
     write_dataset(args.name, audio_folder, paths, labels, classes, folds,
-                  {'script': f'aux/{Path(sys.argv[0]).name}', 'arguments': sys.argv[1:]})
+                  {'script': f'aux/{Path(sys.argv[0]).name}', 'arguments': sys.argv[1:]}, **more)
     if missing:
         print(f'left out: {len(missing)} of {len(paths)} clips whose audio file is missing. They keep their rows in the '
               'index, so that ids remain row numbers of the metadata, but they are in no training, validation or test part')
     named = f'{args.name}_spec' in config_file.config_preprocess
     print(f'next: cd src && python preprocess.py {args.name + "_spec" if named else "spec dataset=" + args.name}')
+
+
+def refuse_other_folder(name, audio_folder):
+    """Raise UserError if the data set `name` was indexed from another folder than this one."""
+    path = index_folder(name) / f'source_{name}.json'
+    if path.exists() and (before := read_json(path, 'delete it').get('audio_folder')) != str(Path(audio_folder).resolve()):
+        raise UserError(f'the data set {name} is {before} so far: choose another name, or add --replace to give the name to {audio_folder}')
 
 
 def without_empty_parts(folds, allowed):

@@ -3,6 +3,8 @@
 libsndfile decodes what it reads exactly (WAV, FLAC, Ogg, MP3, AIFF, ...), FFmpeg (PyAV) the rest (M4A, WebM, AMR, BW64, ...). A file
 is used as a whole or refused: what it holds, what its header promises and what was decoded have to agree. Resampling is librosa's.
 """
+import contextlib
+import functools
 import io
 import re
 import struct
@@ -12,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from shared import UserError
+from shared import UserError, signature, split_segment
 
 # what libsndfile or FFmpeg decodes by itself; headerless formats (.raw, .gsm, .vox) are left out: their sample rate is unknown
 SUFFIXES = frozenset('''.3g2 .3gp .aac .ac3 .aif .aifc .aiff .amr .au .avr .caf .flac .iff .m4a .m4b .mka .mov .mp1 .mp2 .mp3 .mp4 .nist
@@ -73,7 +75,10 @@ def resample(samples, rate, new_rate, resampler):
 
 
 def seconds_of(path):
-    """Duration of a sound file as its header tells or a decoder estimates it; None where neither knows."""
+    """Duration of a sound file as its header tells or a decoder estimates it, or of a part of one; None where neither knows."""
+    path, span = split_segment(path)
+    if span:
+        return span[1] - span[0]
     try:
         with soundfile.SoundFile(path) as file:
             if 0 < file.frames < UNKNOWN:
@@ -150,11 +155,16 @@ def blocks(path, seconds=5):
 # ---- decoding --------------------------------------------------------------------------------------------------------
 
 def decode(path):
-    """Samples of a sound file as they are, (length, channels) float32, full scale = 1, and its rate in Hz.
+    """Samples of a sound file, or of a part of it, as they are, (length, channels) float32, full scale = 1, and its rate in Hz.
+
+    Args:
+        path: of the file, or of a part of it: see shared.split_segment.
 
     Raises UserError when the file is missing, empty, truncated or not audio, or when its header does not fit its content.
     """
-    path = Path(path)
+    path, span = split_segment(path)
+    if span:
+        return decode_segment(path, *span)
     start, source = start_of_file(path), path
     if start[:4] == b'RIFF':
         source = checked_wav(path)
@@ -174,6 +184,37 @@ def decode(path):
     if len(samples) == 0:
         raise UserError('the file has no samples')
     return samples, rate
+
+
+def decode_segment(path, begin, end):
+    """decode of the part from `begin` to `end`, in seconds. Where libsndfile can go to a sample exactly, nothing else is decoded."""
+    start = start_of_file(path)
+    plain = isinstance(checked_wav(path), Path) if start[:4] == b'RIFF' else start[:4] != b'OggS' or count_ogg_streams(path) == 1
+    if plain:
+        with contextlib.suppress(soundfile.SoundFileError, RuntimeError, TypeError), soundfile.SoundFile(path) as file:
+            if file.format not in {'MP3', *ENDLESS} and file.seekable() and file.frames < UNKNOWN:
+                first, last = part_of(begin, end, file.frames, file.samplerate)
+                file.seek(first)
+                samples = file.read(last - first, dtype='float32', always_2d=True)
+                if len(samples) < last - first:
+                    raise UserError(f'truncated: it ends at {(first + len(samples)) / file.samplerate:.3f} s')
+                return samples, file.samplerate
+    samples, rate = _decoded(path, signature(path))
+    first, last = part_of(begin, end, len(samples), rate)
+    return samples[first:last], rate
+
+
+def part_of(begin, end, frames, rate):
+    """First and last frame of a part in seconds. Raises UserError if it is empty or outside the file, whose end may be 0.1 s off."""
+    first, last = round(begin * rate), min(round(end * rate), frames)
+    if last <= first or end > frames / rate + 0.1:
+        raise UserError(f'{begin:g} to {end:g} s is not a part of a recording of {frames / rate:.3f} s: correct the table of annotations')
+    return first, last
+
+
+@functools.lru_cache(maxsize=1)  # the parts of a recording follow each other
+def _decoded(path, _):
+    return decode(path)
 
 
 def start_of_file(path):

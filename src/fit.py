@@ -23,10 +23,9 @@ import runner
 from audio import seconds_of
 from configuration import ALL, parse_overrides, print_overrides
 from experiment import finished_models
-from methods import METHODS
 from representation import audio_folder, complete, store
 from results import experiments_folder, results_so_far
-from shared import UserError, all_clips_path, data_folder, folds_of, listing, read_classes, run_script
+from shared import UserError, all_clips_path, data_folder, folds_of, listing, read_background, read_classes, run_script
 
 ORDER = ('config_frozen', 'config_knn_audioset', 'config_knn_mfcc', 'config_transfer', 'config_transfer_proto', 'config_sl', 'config_proto')
 
@@ -136,8 +135,11 @@ def durations(config, split):
 
 
 def background(opened, config):
-    """Share of the clips of a folder _background or _noise that the threshold rejects; None without such clips."""
-    return None
+    """Share of the data set's sounds of no class that the threshold rejects; None without such sounds."""
+    folder = audio_folder({'dataset': config['dataset'], 'audio_folder': None})
+    files = [folder / path for path in read_background(config['dataset']).values()]
+    decisions = [rows for _, rows in opened.decisions(files) if not isinstance(rows, UserError)]
+    return float((classifier.pd.concat(decisions)['class'] == classifier.NONE).mean()) if decisions else None
 
 
 def report(folder, calibrated, rejected, clips):

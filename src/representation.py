@@ -31,6 +31,7 @@ from shared import (
     NO_PLACE,
     PROGRESS,
     UserError,
+    array_name,
     atomic,
     content_digest,
     data_folder,
@@ -42,6 +43,7 @@ from shared import (
     read_json,
     read_rows,
     signature,
+    split_segment,
     write_json,
     write_text,
 )
@@ -224,7 +226,7 @@ def make_one(audio, target, config):
 
 def compute_unchanged(audio, config):
     """The representation of a sound file and the digest of the content that it was made from."""
-    if not audio.is_file():
+    if not split_segment(audio)[0].is_file():
         raise UserError('the file does not exist')
     for _ in range(3):
         digest = content_digest(audio)
@@ -308,7 +310,7 @@ def list_clips(config, folder):
     """This machine's contiguous share of the index as a list of (id, audio path, target path)."""
     index = read_index(data_folder() / config['index_file'])
     audio_root = audio_folder(config)
-    clips = [(key, audio_root / audio, folder / ((key if config['convert_id'] else str(Path(audio).with_suffix(''))) + '.npy'))
+    clips = [(key, audio_root / audio, folder / ((key if config['convert_id'] else array_name(audio)) + '.npy'))
              for key, audio in index.items()]
     targets = {}
     for key, audio, target in clips:
@@ -499,7 +501,7 @@ class Representation:
         except UserError:  # the sounds are not on this machine
             return
         digests = Digests(self._dataset)
-        replaced = [key for key in keys if (folder / self.audio[key]).is_file()
+        replaced = [key for key in keys if split_segment(folder / self.audio[key])[0].is_file()
                     and digests.of(folder / self.audio[key]) != self.digest(key)]
         digests.save()
         if replaced:

@@ -107,13 +107,41 @@ def locked(path):
 
 def signature(path):
     """Text that changes whenever a file is written or replaced; '' if it was written so recently that it could change unnoticed."""
-    status = path.stat()
+    status = split_segment(path)[0].stat()
     recent = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < 2_000_000_000  # file systems have coarse clocks
     return '' if recent else f'{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}'
 
 
+def split_segment(path):
+    """The sound file (Path) and (start, end) in seconds of a clip 'long.wav#t=1.5,3', a part of a recording; None for a whole file."""
+    found = re.fullmatch(r'(.*)#t=(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)', str(path), re.DOTALL)
+    return (Path(found[1]), (float(found[2]), float(found[3]))) if found else (Path(path), None)
+
+
+def array_name(audio):
+    """Name of a clip's array without .npy: the clip's path without the ending of the sound file (str)."""
+    file, span = split_segment(audio)
+    return str(file.with_suffix('')) + (f'__{str(audio).rpartition("=")[2].replace(",", "-")}' if span else '')
+
+
 def content_digest(path):
-    """What identifies the content of a file, whatever its name and its times: size in bytes and 128 bits of BLAKE2b (str)."""
+    """What identifies the content of a clip, whatever its name and its times: size in bytes and 128 bits of BLAKE2b (str).
+
+    Of a part of a recording: those of the recording, and which part.
+    """
+    file, span = split_segment(path)
+    if span is None:
+        return _file_digest(file)
+    current = signature(file)  # recordings are long, and have many parts
+    return (_known_digest(file, current) if current else _file_digest(file)) + f'#{span[0]:g},{span[1]:g}'
+
+
+@functools.lru_cache
+def _known_digest(path, _):
+    return _file_digest(path)
+
+
+def _file_digest(path):
     with open(path, 'rb') as file:
         digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
         return f'{file.tell()}-{digest}'
@@ -169,7 +197,19 @@ def ground_truth_path(dataset, fold, part):
 
 def all_clips_path(dataset):
     """Ground truth of all clips that the sets of a data set name, relative to DATA_FOLDER (str)."""
-    return f'index/{dataset}/gt_{dataset}_all.tsv'
+    return f'index/{dataset}/all_clips_{dataset}.tsv'
+
+
+def read_recordings(dataset):
+    """The recording of each clip of a data set: dictionary id -> name (str); {} where it is not known."""
+    path = index_folder(dataset) / f'recordings_{dataset}.tsv'
+    return {key: name for key, (name,) in read_rows(path, 2, 'make the index again').items()} if path.exists() else {}
+
+
+def read_background(dataset):
+    """Paths of a data set's sounds that are of no class: dictionary id -> path relative to the audio folder (str)."""
+    path = index_folder(dataset) / f'background_{dataset}.tsv'
+    return {key: audio for key, (audio,) in read_rows(path, 2, 'make the index again').items()} if path.exists() else {}
 
 
 def folds_of(dataset):
@@ -263,7 +303,7 @@ def read_classes(dataset):
     return names
 
 
-def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, source):
+def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, source, recordings=None, background=()):
     """Write the index files of a data set; used by every script in aux/.
 
     Args:
@@ -275,6 +315,8 @@ def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, so
         folds: list of dictionaries part -> list of positions, a dictionary per fold; parts are train, val, test. An empty
             dictionary leaves a fold out.
         source: dictionary kept beside the index: which script made it, with which arguments.
+        recordings: list of S names, equal for clips of one recording; None: not known.
+        background: further relative paths, of sounds that are of no class. Their ids follow those of the clips.
 
     Returns the folder. Whatever stood there before for this data set is replaced.
     """
@@ -283,7 +325,7 @@ def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, so
     folder = index_folder(dataset)
     # the index goes first and comes last: an interruption leaves no old index beside new ground truth. A data set with
     # fewer folds must not keep those of before.
-    for stale in [folder / f'index_{dataset}_folds_all.tsv', *folder.glob(f'gt_{dataset}_*.tsv')]:
+    for stale in [folder / f'index_{dataset}_folds_all.tsv', *folder.glob(f'gt_{dataset}_fold*.tsv')]:
         stale.unlink(missing_ok=True)
     sets = {ground_truth_path(dataset, fold, part): positions for fold, parts in enumerate(folds) for part, positions in parts.items()}
     for path, positions in {**sets, all_clips_path(dataset): sorted(set().union(*sets.values()))}.items():
@@ -291,7 +333,10 @@ def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, so
         write_text(data_folder() / path, ''.join(rows))
     write_text(folder / f'classes_{dataset}.txt', '\n'.join(classes) + '\n')
     write_json(folder / f'source_{dataset}.json', {'audio_folder': str(Path(audio_folder).resolve()), **source})
-    write_text(folder / f'index_{dataset}_folds_all.tsv', ''.join(f'{i}\t{p}\n' for i, p in enumerate(audio_paths)))
+    for name, rows in (('recordings', enumerate(recordings or ())), ('background', enumerate(background, len(audio_paths)))):
+        path, text = folder / f'{name}_{dataset}.tsv', ''.join(f'{i}\t{value}\n' for i, value in rows)
+        write_text(path, text) if text else path.unlink(missing_ok=True)
+    write_text(folder / f'index_{dataset}_folds_all.tsv', ''.join(f'{i}\t{p}\n' for i, p in enumerate([*audio_paths, *background])))
     print(f'{folder}: {len(audio_paths)} clips, {len(classes)} classes, {sum(map(bool, folds))} fold(s)')
     for fold, parts in enumerate(folds):
         if parts:

@@ -55,7 +55,7 @@ def index(tmp_path):
         folder = tmp_path / 'data' / 'index' / name
         paths = dict(line.split('\t') for line in (folder / f'index_{name}_folds_all.tsv').read_text().splitlines())
         truth = {}
-        for file in folder.glob('gt_*.tsv'):
+        for file in folder.glob('gt_*_fold*.tsv'):
             fold, part = re.fullmatch(rf'gt_{name}_fold(\d+)_(train|val|test)', file.stem).groups()
             rows = dict(line.split('\t') for line in file.read_text().splitlines())
             truth[int(fold), part] = {key: json.loads(row).index(1.0) for key, row in rows.items()}
