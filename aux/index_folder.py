@@ -11,22 +11,17 @@ Sounds in folders _background or _noise are of no class: fit.py uses them to tel
 Clips of one recording stay in one part, otherwise the results would be too good. Which clips belong together is told by file
 names as in ESC and UrbanSound8K, or by --group. Files with the same content are one recording, whatever their names are.
 """
-import argparse
 import collections
 import sys
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
 from class_folders import read_clips
+from split_options import add_split_arguments, check_numbers, new_split
 from indexing import finish, parser, read_background, refuse_other_folder
 from recordings import find_recordings, identical_files, refuse_copies
-from shared import UserError, listing, run_script
-from splits import cross_validation, holdout
+from shared import listing, run_script
 
-TEST_FRACTION = 0.25
-AUTO, MOST_FOLDS = 'auto', 5
 
 # ---- the split -------------------------------------------------------------------------------------------------------
 
@@ -42,93 +37,21 @@ def existing_split(parts, recordings):
     return {part: [i for i, found in enumerate(parts) if found == part] for part in dict.fromkeys(parts)}
 
 
-def new_split(args, labels, recordings, classes):
-    """Folds as shared.write_dataset takes them: list of dictionaries part -> positions."""
-    labels, rng = np.array(labels), np.random.default_rng(args.seed)
-    _, recordings = np.unique(recordings, return_inverse=True)
-    if args.folds == AUTO:
-        return repeated(labels, recordings, args, rng, classes)
-    if args.folds > 1:
-        return [fold for _ in range(args.repeats)
-                for fold in cross_validation(labels, recordings, args.folds, args.val_fraction, rng, classes)]
-    fractions = {'val': args.val_fraction, 'test': args.test_fraction}
-    return [holdout(labels, recordings, {part: share for part, share in fractions.items() if share}, rng, classes)]
-
-
-def repeated(labels, recordings, args, rng, classes):
-    """As many folds as the data allow, up to MOST_FOLDS, and so many repeats that there are at least as many in all."""
-    folds = min(MOST_FOLDS, *(len(np.unique(recordings[labels == c])) for c in range(len(classes))))
-    while True:
-        repeats = args.repeats if args.repeats > 1 else -(-MOST_FOLDS // max(folds, 2))
-        try:
-            found = [fold for _ in range(repeats)
-                     for fold in cross_validation(labels, recordings, max(folds, 2), args.val_fraction, rng, classes)]
-        except UserError:  # classes share recordings
-            if folds <= 2:
-                raise
-            folds -= 1
-            continue
-        print(f'cross-validation: {folds} folds' + (f', {repeats} times, each time with another division: folds k, k + {folds}, ... are '
-                                                     f'one division' if repeats > 1 else ''))
-        return found
-
-
 # ---- command line ----------------------------------------------------------------------------------------------------
 
 def read_arguments():
     """Parsed and checked arguments, with the test fraction that they mean."""
     arguments = parser(__doc__, 'the folder of class folders')
     arguments.add_argument('name', help='name of the data set')
-    arguments.add_argument('--test-fraction', type=float,
-                           help=f'share of the clips (default: {TEST_FRACTION}; in cross-validation 1/folds)')
-    arguments.add_argument('--val-fraction', type=float, default=0.0, help='share of the clips (default: no validation part)')
-    arguments.add_argument('--folds', type=folds, default=1,
-                           help=f'2 or more: cross-validation with so many folds. {AUTO}: as many as there are recordings of the rarest '
-                                f'class, up to {MOST_FOLDS}, and more repeats where these are few')
-    arguments.add_argument('--repeats', type=int, default=1,
-                           help='of the cross-validation, each with another division: every clip is tested so many times')
-    arguments.add_argument('--seed', type=int, default=0, help='another seed gives another split')
-    arguments.add_argument('--group', metavar='REGEX',
-                           help='regular expression whose first group names the recording of a clip; it is searched in the '
-                                "path below the class folder. '' ignores file names (default: names of ESC and UrbanSound8K)")
+    add_split_arguments(arguments)
     arguments.add_argument('--split-folders', action='store_true',
                            help='use the split that exists: the folders train, test and perhaps val, each with class folders')
     arguments.add_argument('--classes-as-they-are', action='store_true',
                            help='take the sub-folders as classes even if they look like parts, folds or audio folders')
-    arguments.add_argument('--replace', action='store_true', help='give the name of another folder to this one')
     args = arguments.parse_args()
     args.allow_missing = False
     check_numbers(args)
     return args
-
-
-def folds(text):
-    """A number of folds, or 'auto'."""
-    if text != AUTO and not text.lstrip('-').isdecimal():
-        raise argparse.ArgumentTypeError(f'{text!r}: expected a whole number, or {AUTO}')
-    return text if text == AUTO else int(text)
-
-
-def check_numbers(args):
-    """Raise UserError for numbers that are out of range or contradict each other; put in the test fraction."""
-    count = MOST_FOLDS if args.folds == AUTO else args.folds
-    if args.repeats < 1 or (args.repeats > 1 and count == 1):
-        raise UserError(f'--repeats {args.repeats}: expected a number from 1, together with --folds')
-    if count < 1 or args.seed < 0:
-        raise UserError(f'--folds {args.folds} --seed {args.seed}: --folds must be at least 1, --seed at least 0')
-    if args.split_folders and (args.test_fraction is not None or args.val_fraction or count > 1 or args.seed):
-        raise UserError('--split-folders uses the split that exists: leave out --test-fraction, --val-fraction, --folds and '
-                        '--seed, which make a new one')
-    if count > 1 and args.test_fraction is not None:
-        raise UserError(f'--test-fraction {args.test_fraction} contradicts --folds {args.folds}, which tests '
-                        f'1/{count} of the clips in each fold: leave one of them out')
-    if args.test_fraction is None:
-        args.test_fraction = TEST_FRACTION if count == 1 else 1 / count
-    if not 0 < args.test_fraction < 1:
-        raise UserError(f'--test-fraction {args.test_fraction} must be above 0 and below 1')
-    if not 0 <= args.val_fraction < 1 - args.test_fraction:
-        raise UserError(f'--val-fraction {args.val_fraction} must be at least 0, and below 1 together with the test '
-                        f'fraction ({args.test_fraction:g})')
 
 
 def main():

@@ -206,7 +206,8 @@ def decode_segment(path, begin, end):
 
 def part_of(begin, end, frames, rate):
     """First and last frame of a part in seconds. Raises UserError if it is empty or outside the file, whose end may be 0.1 s off."""
-    first, last = round(begin * rate), min(round(end * rate), frames)
+    first = round(begin * rate)
+    last = min(first + round((end - begin) * rate), frames)  # parts of equal duration have equally many samples
     if last <= first or end > frames / rate + 0.1:
         raise UserError(f'{begin:g} to {end:g} s is not a part of a recording of {frames / rate:.3f} s: correct the table of annotations')
     return first, last

@@ -1,0 +1,163 @@
+"""Index recordings whose labels stand in tables: files with a label each, or annotated parts of long recordings.
+
+Usage: python aux/index_table.py <folder> <name> --labels labels.csv [options of aux/index_folder.py for splits]
+       python aux/index_table.py <folder> <name> --annotations [table ...] [--around 2]
+Reads: labels.csv has the columns file and label. Annotations are Audacity label tracks (start, end, label), Raven selection tables, or CSV
+       files with the columns file, start, end and label; times are in seconds. Without names, all .txt, .tsv and .csv files of the
+       folder are read. A table without a column for the file belongs to the recording of the same name: night.txt, night.labels.txt and
+       night.Table.1.selections.txt to night.wav.
+Writes: index/<name>/ under DATA_FOLDER. No sound is cut: a clip is listed as night.wav#t=1.5,3.
+
+All parts of a recording stay in one set, otherwise the results would be too good. Point labels (start = end) need --around.
+"""
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
+from audio import SUFFIXES
+from split_options import add_split_arguments, check_numbers, new_split
+from indexing import existing_folder, finish, parser, read_csv, read_table, refuse_other_folder, refuse_repeated, refuse_unusable
+from recordings import find_recordings, identical_files, refuse_copies
+from shared import UserError, listing, run_script, split_segment
+
+# names of columns in tables of annotations, in lower case
+FILE = ('file', 'filename', 'begin file', 'begin path', 'recording')
+START, END = ('start', 'begin time (s)', 'onset'), ('end', 'end time (s)', 'offset')
+LABEL = ('label', 'class', 'annotation', 'species', 'call type', 'tags')
+REMEDY = 'correct the table'
+
+
+def sound_files(folder):
+    """The sound files of a folder and the folders in it: dictionary path relative to the folder -> Path."""
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob('*'))
+            if path.suffix.lower() in SUFFIXES and path.is_file()}
+
+
+def read_labels(table, sounds):
+    """Clips of a CSV file with the columns file and label: list of (path, label, where)."""
+    rows = read_csv(table, ['file', 'label'], 'name its columns file and label')
+    refuse_repeated([(where, row['file']) for where, row in rows])
+    return [(find(row['file'], sounds, where), row['label'], where) for where, row in rows]
+
+
+def find(name, sounds, where):
+    """The path of a sound that a table names, with or without folders and ending. Raises UserError unless there is exactly one."""
+    name = Path(name.replace('\\', '/')).as_posix()
+    if name in sounds:
+        return name
+    found = [path for path in sounds if Path(path).name == Path(name).name]
+    found = found or [path for path in sounds if Path(path).stem == Path(name).name]
+    if len(found) != 1:
+        raise UserError(f'{where}: {name!r} is {"no sound file" if not found else f"the name of {len(found)} sound files"} in the folder: '
+                        f'{REMEDY}, or give the path below the folder')
+    return found[0]
+
+
+def read_annotations(table, sounds, around):
+    """Clips of a table of annotations: list of (path#t=start,end, label, where)."""
+    delimiter = ',' if table.suffix.lower() == '.csv' else '\t'
+    rows = read_table(table, delimiter, REMEDY)
+    if is_number(rows[0][1][0]):  # an Audacity label track has no header
+        columns, place, rows = (None, 0, 1, 2), None, [row for row in rows if row[1][0] != '\\']  # its lines about frequencies
+    else:
+        header = [cell.lower() for cell in rows.pop(0)[1]]
+        columns = [next((header.index(name) for name in names if name in header), None) for names in (FILE, START, END, LABEL)]
+        place = columns[0]
+        if columns[1] is None or columns[2] is None or columns[3] is None:
+            raise UserError(f'{table} needs columns for start, end and label ({listing((*START, *END, *LABEL), 99)}), or must be an Audacity '
+                            f'label track: its header is {listing(map(repr, header), 12)}')
+    own = None if place is not None else find(re.sub(r'(\.labels?|\.table\.\d+|\.selections?)+$', '', table.stem, flags=re.IGNORECASE), sounds,
+                                              str(table))
+    clips, points = [], []
+    for where, cells in rows:
+        cells = cells + [''] * (1 + max(column for column in columns if column is not None) - len(cells))
+        start, end, label = (cells[column] for column in columns[1:])
+        if not (is_number(start) and is_number(end) and 0 <= float(start) <= float(end)):
+            raise UserError(f'{where}: expected start and end in seconds, 0 <= start <= end, found {start!r} and {end!r}: {REMEDY}')
+        if not label:
+            raise UserError(f'{where}: the label is empty: {REMEDY}')
+        start, end = float(start), float(end)
+        if start == end:
+            points.append(where)
+            start, end = max(0.0, start - (around or 0) / 2), start + (around or 0) / 2
+        clips.append((f'{own or find(cells[place], sounds, where)}#t={start:g},{end:g}', label, where))
+    if points and not around:
+        raise UserError(f'{len(points)} labels have no duration ({listing(points, 3)}): add --around S to take S seconds around them')
+    return clips
+
+
+def is_number(text):
+    """Whether a cell is a finite number."""
+    return bool(re.fullmatch(r'[+-]?\d*\.?\d+(?:[eE][+-]?\d+)?', text.strip()))
+
+
+def read_clips(args):
+    """Lists of paths, of labels and of where they stand, of all tables."""
+    sounds = sound_files(existing_folder(args.folder, 'the recordings'))
+    if not sounds:
+        raise UserError(f'{args.folder} holds no sound file: give the folder of the recordings')
+    if args.labels:
+        clips = read_labels(args.labels, sounds)
+    else:
+        tables = args.annotations or sorted(path for path in args.folder.rglob('*') if path.suffix.lower() in ('.txt', '.tsv', '.csv'))
+        if not tables:
+            raise UserError(f'{args.folder} holds no table (.txt, .tsv or .csv): name the tables after --annotations')
+        clips = [clip for table in tables for clip in read_annotations(table, sounds, args.around)]
+        refuse_repeated([(where, f'{path} ({label})') for path, label, where in clips])
+        unused = sorted(set(sounds) - {str(split_segment(path)[0]) for path, *_ in clips})
+        if unused:
+            print(f'without annotations: {listing(unused)}')
+    seen = {}
+    for path, label, where in clips:
+        if seen.setdefault(path, (label, where))[0] != label:
+            raise UserError(f'{where}: {path} is {label!r}, and {seen[path][0]!r} before ({seen[path][1]}): a clip has one class')
+    return zip(*clips)
+
+
+def read_arguments():
+    arguments = parser(__doc__, 'the folder of the recordings')
+    arguments.add_argument('name', help='name of the data set')
+    source = arguments.add_mutually_exclusive_group(required=True)
+    source.add_argument('--labels', type=Path, metavar='CSV', help='a table with the columns file and label: each file is a clip')
+    source.add_argument('--annotations', type=Path, nargs='*', metavar='TABLE', help='tables of annotated parts; none: all of the folder')
+    arguments.add_argument('--around', type=float, metavar='S', help='seconds that are taken around point labels')
+    arguments.add_argument('--min-clips', type=int, default=2, help='labels with fewer clips are left out (default: %(default)s)')
+    add_split_arguments(arguments)
+    args = arguments.parse_args()
+    args.allow_missing = False
+    check_numbers(args)
+    if args.around is not None and not 0 < args.around < 3600:
+        raise UserError(f'--around {args.around}: expected seconds above 0')
+    return args
+
+
+def main():
+    args = read_arguments()
+    if not args.replace:
+        refuse_other_folder(args.name, args.folder)
+    paths, names, _ = map(list, read_clips(args))
+    rare = sorted({name for name in names if names.count(name) < args.min_clips})
+    if rare:
+        print(f'left out, fewer than {args.min_clips} clips: {listing(rare, 20)}')
+        paths, names = map(list, zip(*[(path, name) for path, name in zip(paths, names) if name not in rare]) if set(names) - set(rare) else ((), ()))
+    classes = sorted(set(names))
+    if len(classes) < 2:
+        raise UserError(f'the tables name {len(classes)} class(es) with {args.min_clips} clips or more: at least two are needed')
+    labels = [classes.index(name) for name in names]
+    refuse_unusable(paths)
+    files = [str(split_segment(path)[0]) for path in paths]
+    if args.labels:
+        identical = identical_files(args.folder, paths)
+        refuse_copies(identical, paths, labels, 'classes', 'A clip has one class: correct the table, or move a file away')
+        recordings = find_recordings(paths, paths, args.group, identical)
+    elif args.group is not None:
+        recordings = find_recordings(paths, files, args.group, [])
+    else:
+        recordings = files
+        print(f'recordings: {len(set(files))} files with {len(files)} clips; the clips of a file stay together')
+    finish(args, args.folder, paths, labels, classes, new_split(args, labels, recordings, classes), recordings=recordings)
+
+
+if __name__ == '__main__':
+    run_script(main)

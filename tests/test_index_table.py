@@ -1,0 +1,122 @@
+"""Labels from tables: aux/index_table.py, and clips that are parts of long recordings."""
+import numpy as np
+import pytest
+import soundfile
+
+from audio import decode, decode_segment, seconds_of
+from commands import refused, succeeded, warm
+from representation import Representation
+from shared import UserError, array_name, content_digest, read_recordings, split_segment
+
+RATE = 22050
+TONES = {'low': 300, 'high': 4000}
+
+
+@pytest.fixture
+def recordings(tmp_path, monkeypatch):
+    """Three recordings of 12 s: two seconds of one tone, two of the other, in turn. Returns their folder."""
+    monkeypatch.setenv('DATA_FOLDER', str(tmp_path / 'data'))
+    folder = tmp_path / 'field'
+    folder.mkdir()
+    time = np.arange(2 * RATE) / RATE
+    for number, suffix in enumerate(('wav', 'flac', 'mp3')):
+        parts = [np.sin(2 * np.pi * (tone + 20 * number) * time) for _ in range(3) for tone in TONES.values()]
+        soundfile.write(folder / f'r{number}.{suffix}', 0.4 * np.concatenate(parts), RATE)
+    return folder
+
+
+def spans():
+    """(start, end, label) of the six parts, a little inside them."""
+    return [(2 * i + 0.25, 2 * i + 1.75, list(TONES)[i % 2]) for i in range(6)]
+
+
+def audacity(path):
+    path.write_text(''.join(f'{a:.6f}\t{b:.6f}\t{label}\n\\\t100.0\t5000.0\n' for a, b, label in spans()))
+
+
+def raven(path):
+    head = 'Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\tAnnotation\n'
+    path.write_text(head + ''.join(f'{i}\tSpectrogram 1\t1\t{a}\t{b}\t0\t9000\t{label}\n' for i, (a, b, label) in enumerate(spans(), 1)))
+
+
+def csv(path, name):
+    path.write_text('file,start,end,label\n' + ''.join(f'{name},{a},{b},{label}\n' for a, b, label in spans()))
+
+
+def test_annotations_become_clips_without_cutting(recordings, tmp_path):
+    audacity(recordings / 'r0.txt')
+    raven(recordings / 'r1.Table.1.selections.txt')
+    csv(recordings / 'third.csv', 'r2.mp3')
+    files = {path.name for path in recordings.iterdir()}
+    done = succeeded(warm('index_table.py', recordings, 'night', '--annotations', '--folds', 'auto', data_folder=tmp_path / 'data'))
+    assert 'recordings: 3 files with 18 clips' in done and 'cross-validation: 3 folds, 2 times' in done
+    succeeded(warm('preprocess.py', 'spec', 'dataset=night', 'resample_sr=22050', data_folder=tmp_path / 'data'))
+    assert {path.name for path in recordings.iterdir()} == files
+    arrays = Representation('audio_representation/night__time-freq', 'night')
+    assert len(set(read_recordings('night').values())) == 3 and len(arrays.paths) == 18
+    for key, audio in arrays.audio.items():  # the loudest band is that of the label's tone
+        file, (start, end) = split_segment(audio)
+        spectrogram = arrays.open(key)
+        label = next(label for a, b, label in spans() if a == start)
+        assert len(spectrogram) == 1 + round((end - start) * RATE) // 1024
+        assert (spectrogram.mean(axis=0).argmax() > 60) == (label == 'high'), audio
+        assert arrays.paths[key].endswith(f'/{file.stem}__{start:g}-{end:g}.npy')
+    for fold in range(6):  # no recording is on both sides
+        sets = [{read_recordings('night')[line.split('\t')[0]] for line in
+                 (tmp_path / f'data/index/night/gt_night_fold{fold}_{part}.tsv').read_text().splitlines()} for part in ('train', 'test')]
+        assert sets[0] and sets[1] and not sets[0] & sets[1]
+
+
+@pytest.mark.parametrize('name', ['r0.wav', 'r1.flac', 'r2.mp3'])
+def test_a_part_is_the_part_of_the_whole(recordings, name):
+    whole, rate = decode(recordings / name)
+    part, of_part = decode(f'{recordings / name}#t=2.25,3.75')
+    assert of_part == rate and len(part) == round(1.5 * rate)
+    np.testing.assert_array_equal(part, whole[round(2.25 * rate):][:len(part)])
+    assert seconds_of(f'{recordings / name}#t=2.25,3.75') == 1.5
+    with pytest.raises(UserError, match='is not a part of a recording of 12'):
+        decode_segment(recordings / name, 11, 13)
+
+
+def test_names_and_digests_of_parts(recordings):
+    a, b = (recordings / f'r0.wav#t={span}' for span in ('1,2', '1,2.5'))
+    assert array_name('x/r0.wav#t=1,2.5') == 'x/r0__1-2.5' and array_name('x/r0.b.wav') == 'x/r0.b'
+    assert content_digest(a) == content_digest(recordings / 'r0.wav') + '#1,2' != content_digest(b)
+    assert split_segment('a#t=1,2.wav')[1] is None
+
+
+def test_labels_of_files(recordings, tmp_path):
+    sounds = tmp_path / 'clips'
+    sounds.mkdir()
+    for i in range(8):
+        soundfile.write(sounds / f'c{i}.wav', np.random.default_rng(i).normal(0, 0.1, 4000), RATE)
+    table = tmp_path / 'labels.csv'
+    table.write_text('file,label,who\n' + ''.join(f'c{i}.wav,{"ab"[i % 2]},me\n' for i in range(8)))
+    done = succeeded(warm('index_table.py', sounds, 'files', '--labels', table, data_folder=tmp_path / 'data'))
+    assert '8 clips, 2 classes' in done
+    table.write_text('file,label\nc0.wav,a\nc9.wav,b\n')
+    refused(warm('index_table.py', sounds, 'files', '--labels', table, data_folder=tmp_path / 'data'), 'line 3', "'c9.wav' is no sound file")
+
+
+@pytest.mark.parametrize('text, message', [
+    ('1\t0.5\tlow\n', 'expected start and end in seconds'),
+    ('0.5\t0.5\tlow\n', 'add --around'),
+    ('0.5\t1.5\t\n', 'the label is empty'),
+    ('start\tstop\tlabel\n1\t2\tlow\n', 'needs columns for start, end and label'),
+    ('0\t1\tlow\n2\t3\tlow\n', 'name 1 class'),
+    ('0\t1\tlow\n0\t1\thigh\n', 'a clip has one class'),
+])
+def test_bad_annotations(recordings, tmp_path, text, message):
+    (recordings / 'r0.txt').write_text(text)
+    refused(warm('index_table.py', recordings, 'night', '--annotations', data_folder=tmp_path / 'data'), message)
+
+
+def test_the_index_of_another_folder_is_not_replaced(recordings, tmp_path):
+    for path in sorted(recordings.glob('r*')):
+        audacity(path.with_suffix('.txt'))
+    succeeded(warm('index_table.py', recordings, 'night', '--annotations', data_folder=tmp_path / 'data'))
+    other = tmp_path / 'other'
+    recordings.rename(other)
+    command = 'index_table.py', other, 'night', '--annotations'
+    refused(warm(*command, data_folder=tmp_path / 'data'), 'choose another name', '--replace')
+    succeeded(warm(*command, '--replace', data_folder=tmp_path / 'data'))
