@@ -1,7 +1,8 @@
 # Two commands do all the set-up: `make demo` runs the main job, `make test` the tests.
 #
-#   make demo AUDIO=/path/to/folder    the same job on your own recordings: a folder of class folders
-#   make demo MN04=/path/to/file.pt    with weights of mn04 that you have already, instead of fetching them
+#   make own AUDIO=/path/to/folder     your own recordings, a folder of class folders: check them, compare methods, report
+#   make own AUDIO=... NAME=birds      with another name than that of the folder
+#   make demo MN04=/path/to/file.pt    with weights of mn04 that you have already, instead of fetching them; also for make own
 #   make PYTHON=python3.12 test        with another Python than python3
 #
 # DATA_FOLDER (environment) chooses where everything is written; default: data/ of this repository.
@@ -11,7 +12,7 @@ VENV   = .venv
 PY     = $(VENV)/bin/python
 AUDIO  =
 MN04   =
-NAME   = $(if $(AUDIO),own,demo)
+NAME   =
 
 # Recipes change folders, so a relative DATA_FOLDER is made absolute; $(abspath) would divide a path at its blanks.
 # "override" also changes a value that is given as an argument of make.
@@ -19,17 +20,32 @@ ifdef DATA_FOLDER
 override DATA_FOLDER := $(if $(filter /% ~%,$(firstword $(DATA_FOLDER))),,$(CURDIR)/)$(DATA_FOLDER)
 export DATA_FOLDER
 endif
-export AUDIO MN04
+export AUDIO MN04 NAME
 
-.PHONY: demo test clean
+.PHONY: demo own test clean
 
 demo: $(VENV)/ready
-	@$(if $(AUDIO),,$(PY) aux/make_demo_sounds.py)
-	@$(PY) aux/index_folder.py "$(if $(AUDIO),$$AUDIO,$$(cd src && ../$(PY) -c 'import shared; print(shared.data_folder())')/audio/demo)" $(NAME)
-	@$(if $(MN04),,$(PY) aux/download.py mn04 >$(VENV)/download.log 2>&1 || echo "mn04 could not be fetched" \
-	   "($$(tail -n 1 $(VENV)/download.log | cut -c 1-150) ...): the demo goes on without it. MN04=/path/to/mn04_as_mAP_432.pt names a copy")
-	@weights=$(if $(MN04),$$(realpath -e "$$MN04")) && cd src && \
-	   ../$(PY) reproduce.py demo datasets=$(NAME) $(if $(MN04),"checkpoint=$$weights")
+	@$(PY) aux/make_demo_sounds.py
+	@$(PY) aux/index_folder.py "$$(cd src && ../$(PY) -c 'import shared; print(shared.data_folder())')/audio/demo" demo --replace
+	@$(FETCH_MN04)
+	@weights=$(if $(MN04),$$(realpath -e "$$MN04")) && cd src && ../$(PY) reproduce.py demo $(CHECKPOINT)
+
+# A folder's name becomes that of the data set, without letters that file names should not have.
+own: $(VENV)/ready
+	@test -n "$$AUDIO" || { echo "error: name your folder of class folders: make own AUDIO=/path/to/folder" >&2; exit 1; }
+	@$(FETCH_MN04)
+	@name=$${NAME:-$$(basename "$$AUDIO" | tr -c 'A-Za-z0-9_.\n-' '_')} && weights=$(if $(MN04),$$(realpath -e "$$MN04")) && \
+	   (cd src && ../$(PY) check.py "$$AUDIO" --name "$$name") && \
+	   $(PY) aux/index_folder.py "$$AUDIO" "$$name" --folds auto && cd src && \
+	   ../$(PY) reproduce.py own datasets="$$name" $(CHECKPOINT) && \
+	   echo && echo "next: cd src" && \
+	   echo "      ../$(PY) fit.py $$name $(CHECKPOINT_SHOWN)" && \
+	   echo "      ../$(PY) classify.py $$name /path/to/new/recordings --csv out.csv $(if $(MN04),--checkpoint $$weights)"
+
+CHECKPOINT       = $(if $(MN04),"checkpoint=$$weights")
+CHECKPOINT_SHOWN = $(if $(MN04),checkpoint=$$weights)
+FETCH_MN04       = $(if $(MN04),:,$(PY) aux/download.py mn04 >$(VENV)/download.log 2>&1 || echo "mn04 could not be fetched" \
+	   "($$(tail -n 1 $(VENV)/download.log | cut -c 1-150) ...): it goes on without it. MN04=/path/to/mn04_as_mAP_432.pt names a copy")
 
 test: $(VENV)/ready
 	@$(PY) -m pytest tests -n 2 --dist loadfile

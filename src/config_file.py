@@ -439,13 +439,11 @@ config_reproduce['esc10'] = {                         # small enough for a CPU
 config_reproduce['own'] = {                           # your own recordings: python reproduce.py own datasets=<name>
     **config_reproduce['paper'],
     'datasets': ['own'],
-    'n_shots': [1, 2, 5, 10, 20, 'all'],              # up to so many of each class
-    'methods': ['knn_mfcc', 'mn04 class mean', 'mn04 logistic regression', 'mn04 transfer', 'SB-CNN BN'],
+    'n_shots': [1, 2, 5, 10, 'all'],                  # up to so many of each class
+    'methods': ['knn_mfcc', 'mn04 class mean', 'mn04 logistic regression', 'mn04 transfer', 'TIMBRE'],
     'num_experiment_runs': 1,                         # every clip is tested once; aux/index_folder.py --repeats tests it more often
     'allow_fewer': True,
     'skip_missing': True,
-    'epochs': 60,                                     # of the network from scratch, with smaller and thus more updates
-    'batch_size': 16,
 }
 config_reproduce['demo'] = {                          # `make demo`: fewer and smaller updates, to save time
     **config_reproduce['paper'],

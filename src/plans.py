@@ -132,6 +132,13 @@ class Plan:
                   'dataset': dataset, 'fold': fold, 'n_shot': n_shot, 'seed': self.config['seed'], 'num_experiment_runs': runs}
         return definition.configure(entry, [f'{key}={value!r}' for key, value in values.items()])
 
+    @property
+    def report(self):
+        """Name of its report: a plan on other data sets, or a part of a plan, does not replace the report of the plan."""
+        narrowed = {'methods', 'n_shots', 'folds'} & set(self.config['overrides'])
+        datasets = [*self.config['datasets']] if 'datasets' in self.config['overrides'] else []
+        return '_'.join([self.name, *datasets, *(['part'] if narrowed else [])])
+
     def describe(self, jobs):
         """'plan esc10: 125 runs; esc10, folds 0, 1, 2, 3, 4; n = 1, 2, 5, 10, 20; 6 methods'."""
         folds = '; '.join(f'{dataset}, folds {", ".join(map(str, folds))}' for dataset, folds in self.folds.items())

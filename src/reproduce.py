@@ -50,7 +50,7 @@ def report(plan, jobs, quiet=False):
     """Write the plan's report if there are results."""
     rows = plans.rows_of(jobs, results_so_far())
     if not rows.empty:
-        reporting.write(rows, plan.name, plan.missing, quiet)
+        reporting.write(rows, plan.report, plan.missing, quiet)
 
 
 if __name__ == '__main__':
