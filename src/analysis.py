@@ -84,6 +84,8 @@ def averages(rows):
     """
     folds = rows.groupby('fold')['accuracy'].mean()
     mean, _, low, high = mean_interval(folds if len(folds) > 1 else rows['accuracy'])
+    if len(folds) == 1 and np.ptp(rows['accuracy']) < 1e-9:  # e.g. repetitions that learn from the same clips
+        low = high = np.nan
     return {'mean': mean, 'std': rows['accuracy'].std(ddof=0), 'low': low, 'high': high, 'runs': len(rows), 'folds': len(folds)}
 
 

@@ -68,14 +68,19 @@ def accuracy_curves(curves, methods, chance, title, path):
     """Draw accuracy over the number of training clips per class.
 
     Args:
-        curves: dictionary method -> list of (n, mean, low, high), n a number; low and high may be NaN.
+        curves: dictionary method -> list of (n, mean, low, high), n a number or 'all', which is drawn at the right; low and high may be NaN.
         methods: list of all methods of a report; a method's place in it chooses its colour and marker.
         chance: accuracy of guessing; None where it is not known.
         path: image file; the same input gives the same bytes.
     """
     figure, axes = plt.subplots(figsize=(8.5, 5.2), layout='constrained')
+    numbers = [n for points in curves.values() for n, *_ in points if n != 'all'] or [1]
+    place_of_all = 2 * max(numbers)
+    labels = {n: 'all' if n == 'all' else str(n) for points in curves.values() for n, *_ in points}
+    labels = {place_of_all if n == 'all' else n: text for n, text in labels.items()}
+    curves = {method: [(place_of_all if n == 'all' else n, *rest) for n, *rest in points] for method, points in curves.items()}
     names = sorted(curves, key=lambda method: -curves[method][-1][1])
-    span = max(n for points in curves.values() for n, *_ in points) / min(n for points in curves.values() for n, *_ in points)
+    span = max(labels) / min(labels)
     for place, method in enumerate(names):
         look = style(methods.index(method))
         n, mean, low, high = np.array(curves[method]).T
@@ -91,9 +96,8 @@ def accuracy_curves(curves, methods, chance, title, path):
         axes.axhline(chance, color='grey', linestyle=':', label='chance')
         axes.annotate('chance', (0, chance), (4, 2), xycoords=('axes fraction', 'data'), textcoords='offset points', fontsize=8,
                       color='grey')
-    ticks = sorted({n for points in curves.values() for n, *_ in points})
     axes.set_xscale('log')
-    axes.set_xticks(ticks, [str(n) for n in ticks])
+    axes.set_xticks(sorted(labels), [labels[n] for n in sorted(labels)])
     axes.minorticks_off()
     axes.set(xlabel='training clips per class (log scale)', ylabel='accuracy on the test set', ylim=(0, 1), title=title)
     axes.grid(alpha=0.3)
@@ -144,6 +148,26 @@ def timeline(spectrogram, rows, events, title, path):
     lower.set(ylim=(0, 1.05), xlim=(0, seconds), ylabel='probability', xlabel='time in the recording (s)')
     lower.grid(alpha=0.3)
     save(figure, path, 110)
+
+
+def reliability(confidences, right, counts, title, path):
+    """Draw a reliability diagram: share of right decisions (B,) over their mean probability (B,), with the number of clips (B,)."""
+    figure, axes = plt.subplots(figsize=(4.6, 4.4), layout='constrained')
+    axes.plot([0, 1], [0, 1], color='grey', linestyle=':')
+    axes.plot(confidences, right, color=COLOURS[0], marker='o')
+    for x, y, count in zip(confidences, right, counts):
+        axes.annotate(str(count), (x, y), (0, -14 if y > 0.5 else 8), textcoords='offset points', ha='center', fontsize=8)
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.05), xlabel='probability of the decision', ylabel='share of right decisions', title=title)
+    axes.grid(alpha=0.3)
+    save(figure, path, 110)
+
+
+def small_spectrogram(samples, rate, path):
+    """Draw the mel spectrogram of samples (length,) without axes, 96 pixels high."""
+    import librosa
+    mel = librosa.feature.melspectrogram(y=np.pad(samples, (0, max(0, 1024 - len(samples)))), sr=rate, n_fft=1024, hop_length=512, n_mels=96)
+    level = 10 * np.log10(np.maximum(mel, 1e-10))
+    plt.imsave(path, level, origin='lower', cmap='magma', vmin=level.max() - 80, vmax=max(level.max(), -99))
 
 
 def embeddings(patches, labels, prototypes, classes, config, title, path):

@@ -27,8 +27,6 @@ from representation import audio_folder, complete, store
 from results import experiments_folder, results_so_far
 from shared import UserError, all_clips_path, data_folder, folds_of, listing, read_background, read_classes, run_script
 
-ORDER = ('config_frozen', 'config_knn_audioset', 'config_knn_mfcc', 'config_transfer', 'config_transfer_proto', 'config_sl', 'config_proto')
-
 
 def main():
     args = read_arguments()
@@ -87,7 +85,7 @@ def best_method(dataset, overrides):
     if rows.empty:
         raise UserError(f'no method was measured on {dataset} yet: compare them with `python reproduce.py own datasets={dataset}`, or '
                         f'name one with --method')
-    best, equal = analysis.recommend(rows, key=lambda method: ORDER.index(plans.config_file.config_methods[method][0]))
+    best, equal = analysis.recommend(rows, plans.cost)
     print(analysis.recommendation(best, equal))
     return best['method']
 

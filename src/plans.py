@@ -31,6 +31,15 @@ def needed_weights(name):
     return f'needs the weights of {pretrained.NETWORKS[method_of(name)[1]["network"]].title}'
 
 
+# groups of config_methods, the cheapest first: frozen networks, nearest neighbours, fine-tuned networks, networks from scratch
+COST = ('config_frozen', 'config_knn_audioset', 'config_knn_mfcc', 'config_transfer', 'config_transfer_proto', 'config_sl', 'config_proto')
+
+
+def cost(method):
+    """Place of a method in the order of costs; of names that are not in config_methods, the last."""
+    return COST.index(config_file.config_methods[method][0]) if method in config_file.config_methods else len(COST)
+
+
 def method_keys():
     """Keys that a plan may set in its methods: those that a method has, unless the plan or config_methods sets them (set)."""
     fixed = {'load_model', 'resume', 'audio_folder', 'num_experiment_runs', 'network', *(key for *_, values in

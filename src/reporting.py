@@ -8,6 +8,7 @@ import numpy as np
 import analysis
 import evaluation
 import figures
+import page
 import plans
 from config_file import config_reproduce
 from configuration import ALL
@@ -36,16 +37,17 @@ LEGEND = '''\
 '''
 
 
-def write(rows, name, missing=(), quiet=False):
+def write(rows, name, missing=(), quiet=False, commands=None):
     """Write the report of some results to experiments/report_<name>/; returns the folder (Path).
 
     Args:
         rows: DataFrame with the columns of results.tsv, or a part of it.
         name: of the report; an earlier one of the same name is replaced.
         missing: list of (dataset, method, reason) of methods that could not be run.
-        quiet: whether to print nothing; otherwise the accuracy tables and the path of the report.
+        quiet: whether to print nothing; otherwise the accuracy tables and the path of the report. report.html is made only then.
+        commands: what made the results, for report.html (str); None: report.py.
 
-    Writes report.md; accuracy.tsv, paired.tsv, verdicts.tsv, costs.tsv (see analysis.py; empty cells: not defined);
+    Writes report.html (see page.py), report.md; accuracy.tsv, paired.tsv, verdicts.tsv, costs.tsv (see analysis.py; empty cells: not defined);
     accuracy_<dataset>.png and .pdf; confusion_<dataset>_<method>.png of each method's runs at its largest n.
     Raises UserError when there is no row.
     """
@@ -59,11 +61,14 @@ def write(rows, name, missing=(), quiet=False):
             write_table(table, folder / f'{file}.tsv')
         methods, text, drawn = sorted(summary['method'].unique()), [f'# Results: {name}'], []
         datasets = sorted({*rows['dataset'], *(dataset for dataset, *_ in missing)})
+        curves, confusions = {}, {}
         for dataset in datasets:
             own, of_pairs, of_spent = (table[table['dataset'] == dataset] for table in (summary, pairs, spent))
             paths = draw_curves(dataset, own, methods, folder)
             matrices, lines = draw_confusions(rows[rows['dataset'] == dataset], folder)
-            drawn += paths + matrices
+            drawn += paths + list(matrices.values())
+            curves.update({dataset: paths[0]} if paths else {})
+            confusions.update({(dataset, label): path for label, path in matrices.items()})
             picture = paths[0].name if paths else None
             text += [f'## {dataset}', *analysis.left_out(rows[rows['dataset'] == dataset]), *overview(rows, dataset, verdicts, picture, missing), *configurations(rows, dataset),
                      *headed('95 % intervals', interval_markdown(own)),
@@ -74,12 +79,14 @@ def write(rows, name, missing=(), quiet=False):
         for pattern in ('accuracy_*', 'confusion_*', '.tmp-*'):  # of an earlier report
             for path in set(folder.glob(pattern)) - set(drawn):
                 path.unlink()
+        if not quiet:
+            page.write(folder / 'report.html', f'Results: {name}', rows, datasets, curves, confusions, commands or 'cd src && python report.py')
     for sentence in analysis.left_out(rows) if not quiet else ():
         print(f'note: {sentence}')
     for dataset in datasets if not quiet else ():
         print(f'\n{dataset}\n' * (len(datasets) > 1) + f'\n{accuracy_table(rows, dataset, missing)}'.rstrip('\n'))
     if not quiet:
-        print(f'\nreport: {folder / "report.md"}')
+        print(f'\nreport: {folder / "report.html"} (open it in a browser), {folder / "report.md"}')
     return folder
 
 
@@ -144,16 +151,15 @@ def configurations(rows, dataset):
 
 
 def draw_curves(dataset, summary, methods, folder):
-    """Draw accuracy over n as accuracy_<dataset>.png and .pdf; returns the paths, none where there is no n to draw.
+    """Draw accuracy over n as accuracy_<dataset>.png and .pdf; returns the paths.
 
     Args:
         methods: of the whole report, see figures.accuracy_curves.
     """
-    points = summary[summary['n_shot'] != ALL]
-    if points.empty:
+    if summary.empty:
         return []
-    curves = {method: [(int(row.n_shot), row.mean, row.low, row.high) for row in group.itertuples()]
-              for method, group in points.groupby('method')}
+    curves = {method: [(row.n_shot if row.n_shot == ALL else int(row.n_shot), row.mean, row.low, row.high) for row in group.itertuples()]
+              for method, group in summary.groupby('method')}
     try:
         chance = 1 / len(read_classes(dataset))
     except UserError as problem:
@@ -167,8 +173,11 @@ def draw_curves(dataset, summary, methods, folder):
 
 
 def draw_confusions(rows, folder):
-    """Draw the confusion matrix of each method on a data set, of all runs at its largest n; returns paths, and lines for report.md."""
-    paths, lines = [], []
+    """Draw the confusion matrix of each method on a data set, of all runs at its largest n.
+
+    Returns method -> path, and lines for report.md.
+    """
+    paths, lines = {}, []
     for (dataset, label), runs in analysis.with_most_shots(rows).groupby(['dataset', 'label'], sort=False):
         about = f'n = {runs["n_shot"].iloc[0]}, {len(runs)} run(s), accuracy {runs["correct"].sum() / runs["clips"].sum():.3f}'
         models = [f'{row.experiment}/{row.model}' for row in runs.itertuples()]
@@ -183,9 +192,9 @@ def draw_confusions(rows, folder):
             lines.append(f'- {label}: {about}; not drawn, confusion_matrix.tsv of experiments/{models[0]} or another run cannot be used: '
                          f'{problem}')
         else:
-            paths.append(folder / f'confusion_{dataset}_{slug(label)}.png')
-            lines.append(f'- [{label}]({paths[-1].name}): {about}')
-            with atomic(paths[-1]) as temporary:
+            paths[label] = folder / f'confusion_{dataset}_{slug(label)}.png'
+            lines.append(f'- [{label}]({paths[label].name}): {about}')
+            with atomic(paths[label]) as temporary:
                 figures.confusion(counts, classes, f'{dataset}: {label}\n{about}', temporary)
     return paths, lines
 
@@ -291,8 +300,8 @@ def section(rows):
 
 
 def picture(rows, dataset):
-    """Address of a data set's figure, relative to the README; None where there is no n to draw."""
-    return f'docs/{dataset}.png' if (rows['n_shot'][rows['dataset'] == dataset] != ALL).any() else None
+    """Address of a data set's figure, relative to the README; None without results."""
+    return f'docs/{dataset}.png' if (rows['dataset'] == dataset).any() else None
 
 
 def update_readme(path, rows, folder):

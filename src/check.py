@@ -1,0 +1,263 @@
+"""Check a folder of class folders before anything is computed: what is in it, what is wrong with it, what it is good for.
+
+Usage:  python check.py /path/to/folder
+        python check.py /path/to/folder --name birds --group '(.*)_\\d+'
+Reads:  the sound files in <folder>/<class>/.
+Writes: check/<name>/ under DATA_FOLDER: classes.tsv (a row per class), files.tsv (a row per file), findings.tsv (what was found, with its
+        severity and a remedy), pairs.tsv (identical files and near-duplicates).
+
+Exit code: 0 nothing that matters, 3 warnings, 2 errors: what makes results wrong or stops the next step.
+"""
+import argparse
+import collections
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+import near_duplicates
+from audio import decode, resample
+from shared import PROGRESS, UserError, data_folder, listing, run_script, write_table
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'aux'))
+from class_folders import read_clips  # noqa: E402
+from indexing import read_background  # noqa: E402
+from recordings import find_recordings, identical_files  # noqa: E402
+
+SILENT = 1e-5       # largest sample of a silent file, part of full scale
+QUIET = -50         # dB of full scale: level of very quiet files
+CLIPPED = 0.001     # part of the samples at full scale from which on a file is clipped
+SHORT = 0.2         # s: shorter clips are hardly more than a click
+SEVERITIES = ('error', 'warning', 'note')
+# seconds of work per second of sound on two cores, and bytes of what is stored: rough, for an estimate
+WORK = {'front ends and embeddings': 0.006, 'mn04 transfer': 0.12, 'TIMBRE': 0.1}
+BYTES_PER_SECOND = 3 * 128 * 4 * 60
+
+
+def main():
+    args = read_arguments()
+    report = Findings()
+    clips = read_folder(args, report)
+    if clips:
+        paths, names, labels, classes = clips
+        measured = measure(args.folder, paths)
+        files = pd.DataFrame([{'file': path, 'class': classes[label], **found} for path, label, (found, _) in zip(paths, labels, measured)])
+        judge_files(files, report)
+        pairs = find_pairs(args.folder, paths, [found for _, found in measured], labels, classes, report)
+        recordings = judge_recordings(args, paths, names, pairs, labels, report)
+        table = class_table(files.assign(recording=recordings), classes)
+        judge_size(table, report)
+        show(table, files, args)
+        folder = data_folder() / 'check' / (args.name or 'folder')
+        for content, name in ((table, 'classes'), (files, 'files'), (pairs, 'pairs'), (report.table(), 'findings')):
+            write_table(content, folder / f'{name}.tsv')
+        estimate(files, table)
+    report.show()
+    if clips:
+        print(f'tables: {folder}')
+    sys.exit({'error': 2, 'warning': 3}.get(report.worst(), 0))
+
+
+def read_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('folder', type=Path, help='a folder with one folder per class')
+    parser.add_argument('--name', help='of the data set, for the folder of the tables')
+    parser.add_argument('--group', metavar='REGEX', help='as for aux/index_folder.py: what in a file name tells the recording')
+    args = parser.parse_args()
+    args.split_folders = args.classes_as_they_are = False
+    return args
+
+
+class Findings:
+    """What was found: severity, what, a remedy."""
+
+    def __init__(self):
+        self.rows = []
+
+    def add(self, severity, what, remedy=''):
+        self.rows.append((severity, what, remedy))
+
+    def worst(self):
+        """The worst severity; None without findings."""
+        return next((severity for severity in SEVERITIES if any(row[0] == severity for row in self.rows)), None)
+
+    def table(self):
+        return pd.DataFrame(self.rows, columns=['severity', 'finding', 'remedy'])
+
+    def show(self):
+        for severity, what, remedy in sorted(self.rows, key=lambda row: SEVERITIES.index(row[0])):
+            print(f'{severity}: {what}' + (f'. {remedy}' if remedy else ''))
+        print({'error': 'errors: correct them first', 'warning': 'warnings: look at them, results may be better or worse than they should be'}
+              .get(self.worst(), 'nothing stands in the way'))
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+def read_folder(args, report):
+    """Paths, names below the class folders, labels and class names; None where the folder cannot be used."""
+    try:
+        paths, names, labels, _, classes = read_clips(args)
+    except UserError as problem:
+        report.add('error', str(problem))
+        return None
+    if background := read_background(args.folder):
+        report.add('note', f'{len(background)} background sounds: no class, fit.py tells how many of them it rejects')
+    return paths, names, labels, classes
+
+
+def measure(folder, paths):
+    """For each file what `measure_file` returns."""
+    work = joblib.Parallel(n_jobs=-1, return_as='generator')(joblib.delayed(measure_file)(folder / path) for path in paths)
+    return list(tqdm(work, total=len(paths), desc='reading', unit='file', **PROGRESS))
+
+
+def measure_file(path):
+    """Figures of a file (dictionary: seconds, rate, channels, peak, level in dB, clipped, problem), and its fingerprint."""
+    try:
+        samples, rate = decode(path)
+    except UserError as problem:
+        return {'seconds': np.nan, 'rate': 0, 'channels': 0, 'peak': np.nan, 'level': np.nan, 'clipped': np.nan, 'problem': str(problem)}, None
+    mono = samples.mean(axis=1)
+    finite, magnitude = bool(np.isfinite(samples).all()), np.abs(samples)
+    found = {'seconds': len(samples) / rate, 'rate': rate, 'channels': samples.shape[1], 'peak': float(magnitude.max()),
+             'level': float(10 * np.log10(np.mean(np.square(samples, dtype=np.float64)) + 1e-12)),
+             'clipped': float(np.mean(magnitude >= 0.999)), 'problem': '' if finite else 'samples are NaN or infinite'}
+    if not finite:
+        return found, None
+    longest = near_duplicates.FRAMES * near_duplicates.HOP / near_duplicates.RATE
+    return found, near_duplicates.fingerprint(resample(mono[:int(longest * rate)], rate, near_duplicates.RATE, 'soxr_mq'))
+
+
+def judge_files(files, report):
+    """Unreadable, silent, clipped, quiet and short files; rates and channels."""
+    def tell(severity, mask, what, remedy):
+        if mask.any():
+            report.add(severity, f'{mask.sum()} {what}: {listing(files["file"][mask])}', remedy)
+
+    bad = files['problem'] != ''
+    tell('error', bad, 'files cannot be used (' + listing(dict.fromkeys(files['problem'][bad]), 3) + ')', 'Correct or remove them')
+    tell('warning', files['peak'] <= SILENT, 'files are silent', 'Remove them if that is a mistake')
+    tell('warning', files['clipped'] > CLIPPED, 'files are clipped', 'Record at a lower level; they can be used')
+    tell('note', (files['level'] < QUIET) & (files['peak'] > SILENT), f'files are very quiet, below {QUIET} dB of full scale',
+         'If your recordings differ in level, compare with preprocess.py mn04 level=-20')
+    tell('warning', files['seconds'] < SHORT, f'files are shorter than {SHORT} s', 'Remove them, or cut longer ones')
+    good = files[~bad]
+    if good['rate'].nunique() > 1:
+        lowest = good['rate'].min()
+        rates = ', '.join(f'{rate} Hz: {count}' for rate, count in good['rate'].value_counts().sort_index().items())
+        by_class = good.groupby('class')['rate'].agg(lambda rates: rates.mode().iloc[0])
+        report.add('warning' if by_class.nunique() > 1 else 'note', f'sample rates differ ({rates})',
+                   f'Sound above {lowest / 2:.0f} Hz is missing in some files: if that goes with the class, a model may learn it instead of the sounds')
+    if good['channels'].nunique() > 1:
+        report.add('note', 'some files have more channels than others: the mean of the channels is used')
+
+
+# ---- clips that belong together ----------------------------------------------------------------------------------------
+
+def find_pairs(folder, paths, prints, labels, classes, report):
+    """Identical files and near-duplicates: a DataFrame with kind, similarity, file, other, class, other_class."""
+    rows, identical = [], identical_files(folder, paths)
+    same = set()
+    for group in identical:
+        rows += [('identical', 1.0, group[0], other) for other in group[1:]]
+        same |= {(a, b) for a in group for b in group if a < b}
+    rows += [('near-duplicate', similarity, i, j) for i, j, similarity in near_duplicates.find(prints) if (i, j) not in same]
+    pairs = pd.DataFrame([{'kind': kind, 'similarity': similarity, 'file': paths[i], 'other': paths[j], 'class': classes[labels[i]],
+                           'other_class': classes[labels[j]], 'i': i, 'j': j} for kind, similarity, i, j in rows],
+                         columns=['kind', 'similarity', 'file', 'other', 'class', 'other_class', 'i', 'j'])
+    two = pairs[pairs['class'] != pairs['other_class']]
+    for kind, severity in (('identical', 'error'), ('near-duplicate', 'warning')):
+        found = two[two['kind'] == kind]
+        if len(found):
+            report.add(severity, f'{len(found)} pairs of {kind} files are in two classes: ' + listing(map(' = '.join, zip(found['file'], found['other'])), 4),
+                       'Keep the one whose class is right')
+    return pairs
+
+
+def judge_recordings(args, paths, names, pairs, labels, report):
+    """The recording of each clip; says how clips are grouped and which near-duplicates that leaves apart."""
+    copies = collections.defaultdict(list)
+    for row in pairs[pairs['kind'] == 'identical'].itertuples():
+        copies[row.i] += [row.j]
+    try:
+        recordings = find_recordings(paths, names, args.group, [[i, *others] for i, others in copies.items()])
+    except UserError as problem:
+        report.add('error', str(problem))
+        return list(paths)
+    apart = pairs[[recordings[row.i] != recordings[row.j] for row in pairs.itertuples()]]
+    if len(apart):
+        report.add('warning', f'{len(apart)} pairs of near-duplicates count as different recordings: '
+                   + listing([f'{row.file} = {row.other} ({row.similarity:.2f})' for row in apart.itertuples()], 4),
+                   'If they were cut from one recording, results would be too good: remove one of each pair, or name what they have in common '
+                   'with --group')
+    if len(set(recordings)) == len(paths) and args.group is None:
+        if stem := common_stems(names):
+            report.add('warning', f'file names look as if several clips were cut from one recording ({stem})',
+                       "If so, keep them together with --group '(.*)[_-][0-9]+', here and for aux/index_folder.py")
+    return recordings
+
+
+def common_stems(names):
+    """Examples of names that differ only in a number at their end, where most names do; '' otherwise.
+
+    A name per class, such as dog_01 ... dog_40, is the usual way to number clips and no sign of recordings.
+    """
+    stems = collections.Counter(Path(name).stem.rstrip('0123456789').rstrip('_- .') for name in names)
+    several = {stem: count for stem, count in stems.items() if stem and count > 1}
+    if len(several) < 4 or sum(several.values()) < 0.5 * len(names) or max(several.values()) > 0.3 * len(names):
+        return ''
+    return listing([f'{stem}: {count}' for stem, count in several.items()], 4)
+
+
+# ---- what it is good for -----------------------------------------------------------------------------------------------
+
+def class_table(files, classes):
+    """A row per class: clips, recordings, seconds in all, shortest, median and longest clip."""
+    groups = files.groupby('class')
+    return pd.DataFrame([{'class': name, 'clips': len(own), 'recordings': own['recording'].nunique(), 'seconds': own['seconds'].sum(),
+                          'shortest': own['seconds'].min(), 'median': own['seconds'].median(), 'longest': own['seconds'].max(),
+                          'level': own['level'].median()} for name in classes for own in [groups.get_group(name)]])
+
+
+def judge_size(table, report):
+    """How many folds are possible, and whether that gives an honest estimate."""
+    few = table[table['recordings'] < 2]
+    if len(few):
+        report.add('error', f'only one recording of {listing(few["class"])}: training and test need one each',
+                   'Add recordings of it, or move its folder away')
+        return
+    scarce = table[table['recordings'] < 10]
+    if len(scarce):
+        report.add('warning', 'few recordings: ' + listing([f'{row["class"]} ({row["recordings"]})' for row in scarce.to_dict('records')]),
+                   'Their figures will have wide intervals: a recall measured on 5 recordings is known to about 0.3')
+    if table['clips'].max() > 3 * table['clips'].min():
+        report.add('note', f'classes are unequal ({table["clips"].min()} to {table["clips"].max()} clips)',
+                   'Look at the balanced accuracy, which counts every class alike')
+
+
+def show(table, files, args):
+    """Print the table of classes and what the files are like."""
+    good = files[files['problem'] == '']
+    print(f'{args.folder}: {len(files)} clips, {len(table)} classes, {good["seconds"].sum() / 60:.1f} min; '
+          f'rates {listing(sorted(good["rate"].unique()))} Hz; channels {listing(sorted(good["channels"].unique()))}')
+    print(table.to_string(index=False, float_format='%.1f'))
+    smallest = int(table['recordings'].min())
+    folds = min(5, smallest)
+    if folds > 1:
+        print(f'possible: {folds} folds; up to n = {int((table["clips"] * (folds - 1) // folds).min())} of every class, '
+              f'{int((table["clips"] * (folds - 1) // folds).max())} of the largest one')
+
+
+def estimate(files, table):
+    """Print roughly how long the comparison takes and what it stores."""
+    seconds = files['seconds'].sum()
+    folds = max(2, min(5, int(table['recordings'].min())))
+    work = seconds * (WORK['front ends and embeddings'] + folds * (WORK['mn04 transfer'] + WORK['TIMBRE']))
+    print(f'`make own`: about {max(1, round(work / 60))} min on two cores, {seconds * BYTES_PER_SECOND / 1e6:.0f} MB on disk')
+
+
+if __name__ == '__main__':
+    run_script(main)

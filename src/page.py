@@ -1,0 +1,275 @@
+"""The page of a report: report.html, one file with all tables, pictures and sounds, that any browser opens from disk."""
+import base64
+import functools
+import io
+import tempfile
+import time
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import soundfile
+from sklearn.model_selection import StratifiedKFold
+
+import analysis
+import calibration
+import classifier
+import diagnosis
+import embeddings
+import figures
+import plans
+import shallow
+from audio import read_audio
+from configuration import select
+from experiment import config_of
+from methods import METHODS
+from representation import audio_folder
+from results import experiments_folder
+from shared import UserError, data_folder, listing, read_recordings, write_text
+
+SHOWN = 12          # clips of each list
+SECONDS = 6         # of a clip that are embedded
+RATE = 24000        # Hz of embedded sounds
+WIDE = 0.2          # an interval of the accuracy that is wider says little
+
+
+def write(path, title, rows, datasets, curves, confusions, commands):
+    """Write report.html.
+
+    Args:
+        path: of the file.
+        title: of the page.
+        rows: DataFrame with the columns of results.tsv.
+        datasets: names, in the order of their sections.
+        curves: dictionary data set -> path of the figure of accuracy over n.
+        confusions: dictionary (data set, method) -> path of its confusion matrix.
+        commands: commands that made the report (str).
+    """
+    parts = [section(rows[rows['dataset'] == dataset], dataset, curves.get(dataset), confusions, commands)
+             for dataset in datasets if (rows['dataset'] == dataset).any()]
+    template = environment().from_string((Path(__file__).parent / 'page_template.html').read_text(encoding='utf-8'))
+    write_text(path, template.render(title=title, made=time.strftime('%Y-%m-%d %H:%M'), parts=parts, more=diagnosis.MORE))
+
+
+@functools.cache
+def environment():
+    return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+
+
+def section(rows, dataset, curves, confusions, commands):
+    """What the template shows of a data set (dictionary)."""
+    best, equal = analysis.recommend(rows, plans.cost)
+    recordings = read_recordings(dataset)
+    part = {'dataset': dataset, 'slug': f'data-{dataset}', 'recommendation': analysis.recommendation(best, equal), 'warnings': [],
+            'what': what_was_run(rows), 'accuracy': accuracy_table(rows), 'curves': picture(curves) if curves else None,
+            'comparisons': comparison_table(rows, best['method']), 'naive': None, 'detail': None, 'commands': commands}
+    labelled = analysis.newest(rows)
+    own = labelled[labelled['label'] == best['method']]
+    try:
+        table, classes = diagnosis.held_out(own)
+        part['detail'] = detail(table, classes, own, dataset, best['method'], recordings, confusions.get((dataset, best['method'])))
+        found = diagnosis.accuracy(table, recordings)
+        part['recommendation'] += advice(table, classes, own, recordings)
+        if found['high'] - found['low'] > WIDE:
+            part['warnings'].append(f'There are too few recordings for a sharp estimate: with {found["recordings"]}, an accuracy of '
+                                    f'{found["accuracy"]:.3f} may stand for anything from {found["low"]:.3f} to {found["high"]:.3f}.')
+    except (FileNotFoundError, ValueError, UserError) as problem:
+        part['warnings'].append(f'Classes, labels and errors are not shown: {problem}.')
+    part['warnings'] += analysis.left_out(rows)
+    part['naive'] = naive_split(labelled, recordings)
+    part['origin'] = origin(rows)
+    return part
+
+
+# ---- accuracy --------------------------------------------------------------------------------------------------------
+
+def what_was_run(rows):
+    rows = analysis.newest(rows)
+    return (f'{len(rows)} results on {rows["fold"].nunique()} fold(s). n is the number of training clips per class, or up to n where a class has '
+            'fewer. Each cell: mean accuracy, its 95 % interval in brackets (over the folds; over the runs of a single fold), and the balanced '
+            'accuracy, which counts every class alike, after the stroke.')
+
+
+def accuracy_table(rows):
+    """Method by n."""
+    summary, balanced = analysis.summarise(rows), balanced_accuracies(rows)
+    shots = sorted(summary['n_shot'].unique(), key=analysis.position)
+    cells = {}
+    for row in summary.itertuples():
+        interval = f' ({row.low:.3f} to {row.high:.3f})' if np.isfinite(row.low) else ''
+        mean = balanced.get((row.method, row.n_shot))
+        cells[row.method, row.n_shot] = f'{row.mean:.3f}{interval}' + (f' | {mean:.3f}' if mean is not None else '')
+    order = summary.groupby('method')['mean'].max().sort_values(ascending=False, kind='stable').index
+    return {'head': ['method', *(f'n = {n}' for n in shots)], 'rows': [[method, *(cells.get((method, n), '') for n in shots)] for method in order]}
+
+
+def balanced_accuracies(rows):
+    """Mean recall of the classes, over the runs of each method and n: dictionary (method, n_shot) -> float; without runs that are not here."""
+    found = {}
+    for (label, n_shot), group in analysis.newest(rows).groupby(['label', 'n_shot']):
+        try:
+            recalls = diagnosis.class_recalls(group)
+        except (FileNotFoundError, ValueError, KeyError):
+            continue
+        there = recalls[recalls['clips'] > 0].groupby('class')[['right', 'clips']].sum()
+        found[label, n_shot] = float((there['right'] / there['clips']).mean())
+    return found
+
+
+def comparison_table(rows, method):
+    """The recommended method against every other one, at the largest n."""
+    pairs, lines = analysis.compare(rows), []
+    largest = max(rows['n_shot'], key=analysis.position)
+    for row in pairs[pairs['n_shot'] == largest].itertuples():
+        if method in (row.method, row.other):
+            sign, other = (1, row.other) if row.method == method else (-1, row.method)
+            low, high = sorted([sign * row.low, sign * row.high])
+            lines.append([largest, method, other, f'{sign * row.difference:+.3f}', f'{low:+.3f} to {high:+.3f}' if np.isfinite(low) else '',
+                          '' if np.isnan(row.p) else f'{row.p:.3f}'])
+    return {'head': ['n', 'method', 'other', 'difference', '95 % interval', 'p'], 'rows': lines}
+
+
+def naive_split(rows, recordings):
+    """A sentence on what a random split, which divides recordings, would have told of a frozen network; None where there is no such case."""
+    keys = [key for key in recordings]
+    largest = max(rows['n_shot'], key=analysis.position)
+    frozen = [label for label in rows['label'].unique() if plans.cost(label) == 0]
+    if not frozen or len(set(recordings.values())) == len(keys):
+        return None
+    own = rows[(rows['label'] == frozen[-1]) & (rows['n_shot'] == largest)]
+    config = config_of(experiments_folder() / own['experiment'].iloc[0])
+    try:
+        method = next(method for method in METHODS.values() if method.script == config['method'])
+        split = method.load_split(config)
+        labels = {**split.train, **split.test}
+        features = embeddings.of_split(split, config)
+        head = shallow.CLASSIFIERS[config['classifier']]
+        truth, keys, right = np.array(list(labels.values())), list(labels), []
+        for train, test in StratifiedKFold(min(5, np.bincount(truth).min()), shuffle=True, random_state=0).split(keys, truth):
+            score = head.scorer(head.fit(*shallow.stack(features, [keys[i] for i in train]), truth[train], config), config)
+            right += list(score(*shallow.stack(features, [keys[i] for i in test])).argmax(axis=1) == truth[test])
+    except (UserError, ValueError, KeyError, StopIteration):
+        return None
+    grouped = own['correct'].sum() / own['clips'].sum()
+    return (f'{len(labels)} clips come from {len({recordings.get(key, key) for key in labels})} recordings. With recordings kept together, '
+            f'{own["label"].iloc[0]} reaches {grouped:.3f} at n = {largest}; a random split, which puts clips of one recording on both sides, would '
+            f'have told {np.mean(right):.3f}. The difference of {np.mean(right) - grouped:+.3f} is not real: new recordings are never known before.')
+
+
+# ---- the recommended method in detail ----------------------------------------------------------------------------------
+
+def detail(table, classes, rows, dataset, method, recordings, confusion):
+    """Classes, learning curves, suspicious labels, errors and calibration of one method (dictionary)."""
+    found = diagnosis.accuracy(table, recordings)
+    ranked = diagnosis.suspicious(table, classes)
+    contradicted = ranked[ranked['contradiction'] > 0]
+    wrong = table[table['true'] != table['predicted']]['id'].unique()
+    errors = ranked[ranked['id'].isin(wrong) & ~ranked['id'].isin(contradicted['id'].head(SHOWN))].sort_values('p_label', kind='stable')
+    p, labels = diagnosis.probabilities(table, classes), table['true'].map(classes.index).to_numpy()
+    sounds = Sounds(dataset)
+    return {
+        'method': method,
+        'about': f'At n = {max(rows["n_shot"], key=analysis.position)}: accuracy {found["accuracy"]:.3f}, balanced accuracy {found["balanced"]:.3f}, on '
+                 f'{found["clips"]} clips of {found["recordings"]} recordings. With so many recordings, the 95 % interval of the accuracy is '
+                 f'{found["low"]:.3f} to {found["high"]:.3f}.',
+        'classes': class_table(diagnosis.per_class(table, classes, recordings)),
+        'confusion': picture(confusion) if confusion else drawn(figures.confusion, *confusion_of(table, classes), ''),
+        'growth': growth_table(diagnosis.learning_curves(diagnosis.class_recalls(rows))),
+        'suspicious': [sounds.show(clip) for clip in contradicted.head(SHOWN).to_dict('records')],
+        'errors': [sounds.show(clip) for clip in errors.head(SHOWN).to_dict('records')],
+        'calibration': f'The scores were turned into probabilities by one temperature, fitted on these held-out decisions. Expected calibration '
+                       f'error: {calibration.calibration_error(p, labels):.3f}. Of the clips that were decided with a probability near 0.8, about '
+                       f'80 % should be right: then the points lie on the diagonal.',
+        'reliability': drawn(figures.reliability, *calibration.reliability(p, labels), 'held-out decisions'),
+    }
+
+
+def confusion_of(table, classes):
+    counts = np.zeros((len(classes), len(classes)), int)
+    np.add.at(counts, (table['true'].map(classes.index).to_numpy(), table['predicted'].map(classes.index).to_numpy()), 1)
+    return counts, classes
+
+
+def advice(table, classes, rows, recordings):
+    """Which class needs clips most: a sentence with a blank in front, or nothing."""
+    figures_of = diagnosis.per_class(table, classes, recordings).set_index('class')
+    weakest = figures_of['recall'].idxmin()
+    few = figures_of['recordings'].idxmin()
+    if figures_of.loc[weakest, 'recall'] < figures_of['recall'].median() - 0.1:
+        return f' Collect more {weakest}: only {figures_of.loc[weakest, "recall"]:.0%} of its clips are recognised.'
+    if figures_of.loc[few, 'recordings'] < 10:
+        return f' Collect more {few}: with {figures_of.loc[few, "recordings"]} recordings, its figures are the least certain.'
+    return ''
+
+
+def class_table(table):
+    def cell(row, name):
+        return f'{row[name]:.2f} ({row[f"{name}_low"]:.2f} to {row[f"{name}_high"]:.2f})'
+    return {'head': ['class', 'clips', 'recordings', 'precision', 'recall', 'F1'],
+            'rows': [[row['class'], row['clips'], row['recordings'], *(cell(row, name) for name in ('precision', 'recall', 'f1'))]
+                     for row in table.to_dict('records')]}
+
+
+def growth_table(table):
+    def gain(row):
+        return f'+{row["gain"]:.3f} ({row["low"]:.3f} to {row["high"]:.3f})' if np.isfinite(row['gain']) else 'cannot tell'
+    return {'head': ['class', 'training clips', 'recall', f'{diagnosis.MORE} more clips'],
+            'rows': [[row['class'], row['now'], f'{row["recall"]:.3f}', gain(row)] for row in table.to_dict('records')]}
+
+
+class Sounds:
+    """The sound files of a data set, as pictures and sounds for the page."""
+
+    def __init__(self, dataset):
+        try:
+            self.folder, self.problem = audio_folder({'dataset': dataset, 'audio_folder': None}), None
+        except UserError as problem:
+            self.folder, self.problem = None, f'no sound: {problem}'
+
+    def show(self, clip):
+        """The clip (dictionary) with `picture` and `sound`, or with `problem`."""
+        clip = {**clip, 'picture': None, 'sound': None, 'problem': self.problem}
+        if self.folder:
+            try:
+                samples, _ = read_audio(self.folder / clip['audio'], RATE)
+                clip.update(picture=drawn(figures.small_spectrogram, samples[:SECONDS * RATE], RATE), sound=mp3(samples[:SECONDS * RATE]))
+            except UserError as problem:
+                clip['problem'] = f'no sound: {problem}'
+        return clip
+
+
+def mp3(samples):
+    """Samples (length,) at RATE as the address of an embedded sound."""
+    file = io.BytesIO()
+    soundfile.write(file, np.clip(samples, -1, 1), RATE, format='MP3', subtype='MPEG_LAYER_III')
+    return 'data:audio/mpeg;base64,' + base64.b64encode(file.getvalue()).decode()
+
+
+def picture(path):
+    """An image file as the address of an embedded image."""
+    return 'data:image/png;base64,' + base64.b64encode(Path(path).read_bytes()).decode()
+
+
+def drawn(function, *arguments):
+    """What a function of figures.py draws, as the address of an embedded image."""
+    with tempfile.TemporaryDirectory() as folder:
+        function(*arguments, Path(folder) / 'figure.png')
+        return picture(Path(folder) / 'figure.png')
+
+
+# ---- how it was made ---------------------------------------------------------------------------------------------------
+
+def origin(rows):
+    """A line per method and configuration, and the versions."""
+    rows = analysis.newest(rows)
+    lines = [['versions', listing([f'{name} {version}' for name, version in classifier.versions().items()], 99)],
+             ['seeds', listing(sorted(rows['seed'].unique()))],
+             ['data', f'{listing(sorted(rows["state"].unique()))} (hash of the labels of all sounds)'],
+             ['results', f'{data_folder() / "experiments/results.tsv"}, {rows["date"].min()} to {rows["date"].max()}']]
+    for row in rows.drop_duplicates('label').sort_values('label').itertuples():
+        config = config_of(experiments_folder() / row.experiment)
+        chosen = {key: value for key, value in select(config, 'method').items() if key in config.get('overrides', {})}
+        lines.append([row.label, f'configuration {row.config_hash}, e.g. experiments/{row.experiment}'
+                      + (f' ({listing([f"{key}={value!r}" for key, value in chosen.items()], 20)})' if chosen else '')])
+    return {'head': ['', ''], 'rows': lines}
+
