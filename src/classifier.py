@@ -25,6 +25,7 @@ from shared import UserError, data_folder, listing, read_json, write_json
 
 FORMAT = 1
 FILE = 'classifier.json'
+MODEL_FILES = ('head.npz', 'model.json', 'model.weights.h5', 'prototypes.npz')
 NONE = 'none of these'
 LONG = 30       # s: longer files, and those of more than twice the longest training clip, are cut into windows
 WINDOW = 10     # s: no window is longer, unless it is asked for

@@ -6,9 +6,11 @@ import json
 import numpy as np
 from tqdm import tqdm
 
+import config_file
 import pretrained
+from features import compute
 from patches import prefetch
-from representation import parameters, save_array
+from representation import ArraysInMemory, parameters, save_array
 from shared import PROGRESS, UserError, data_folder, locked, write_json
 
 
@@ -43,6 +45,24 @@ def embeddings_of(keys, representation, config):
             write_json(folder / 'config.json', about)
             found.update(embed_and_store(pending, representation, config, targets))
     return found
+
+
+def embed_files(paths, network='mn04', checkpoint=None):
+    """Embeddings of sound files, a vector each: (S, D) float32, the mean over the windows of a file. Nothing is stored.
+
+    Args:
+        paths: of the files.
+        network: key of pretrained.NETWORKS.
+        checkpoint: path of its weights; None: where config_file.py expects them.
+
+    Raises UserError for the first file that cannot be used, and without weights.
+    """
+    entry = config_file.config_frozen[pretrained.NETWORKS[network].entry]
+    config = pretrained.complete({**entry, 'checkpoint': str(checkpoint or entry['checkpoint'])})
+    settings = config_file.config_preprocess[pretrained.NETWORKS[network].entry]
+    arrays = ArraysInMemory({str(path): compute(path, settings) for path in paths})
+    found = dict(embed_clips(embedder(config), list(map(str, paths)), arrays, config))
+    return np.stack([found[str(path)].mean(axis=0) for path in paths])
 
 
 def stored(path):

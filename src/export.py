@@ -89,7 +89,6 @@ def write_saved_model(module, path):
 def write_tflite(module, path):
     """Write a LiteRT file, load it with LiteRT's interpreter and return a function samples -> probabilities."""
     from ai_edge_litert.interpreter import Interpreter
-
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     from backend import quiet, tf

@@ -49,7 +49,8 @@ def main():
     if method.network:
         runner.start_tensorflow()
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / classifier.FILE).unlink(missing_ok=True)  # an interruption leaves no old description beside a new model
+    for stale in (classifier.FILE, *classifier.MODEL_FILES):  # an interruption leaves no old description beside a new model
+        (folder / stale).unlink(missing_ok=True)
     method.fit(folder, config, split)
     classifier.save(folder, name, {**config, **split.identity}, durations(config, split), calibrated)
     opened = classifier.load(str(folder))

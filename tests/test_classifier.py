@@ -1,0 +1,359 @@
+"""Classifiers for new recordings: fit.py, classify.py, export.py, from Python, and their modules by another way."""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from scipy.special import softmax
+
+import audio
+import calibration
+import classifier
+import commands
+import shallow
+from commands import ROOT, experiments, models, refused, run_script, succeeded, warm
+from conftest import tone, write_sound
+from methods import METHODS
+from shared import UserError
+from test_frozen import checkpoint, data  # noqa: F401
+
+MN04, ESC10 = (os.environ.get(name) for name in ('MN04', 'ESC10'))
+
+
+def read_csv(path):
+    return pd.read_csv(path, keep_default_na=False)
+
+
+@pytest.fixture
+def here(data, monkeypatch):  # noqa: F811
+    """The data folder, also for what runs in this process; without a folder of earlier tables."""
+    monkeypatch.setenv('DATA_FOLDER', str(data))
+    return data
+
+
+# ---- streams and windows -----------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('length, window, hop', [(1000, 100, 50), (1000, 100, 70), (1049, 100, 50), (99, 100, 50), (100, 100, 50), (130, 100, 100),
+                                                 (1000, 100, 150), (1, 10, 5)])
+def test_windows_are_parts_of_the_stream(length, window, hop):
+    samples, rng = np.arange(length, dtype=np.float32), np.random.default_rng(length)
+    cuts = np.sort(rng.integers(0, length, 7))
+    found = list(classifier.windows(iter(np.split(samples, cuts)), window, hop))
+    for start, part in found:
+        np.testing.assert_array_equal(part, samples[start:start + window])
+    starts = [start for start, _ in found]
+    last = max(0, length - window)
+    regular = list(range(0, last + 1, hop))
+    assert starts == regular + ([last] if regular[-1] < last else [])
+
+
+@pytest.mark.parametrize('name, rate', [('a.wav', 44100), ('a.flac', 22050), ('a.mp3', 44100), ('a.ogg', 48000), ('a.wav', 32000), ('a.wav', 11025)])
+def test_a_stream_is_what_read_audio_gives(tmp_path, name, rate):
+    stereo = np.stack([tone(440, 13.3, rate), 0.5 * tone(1000, 13.3, rate)], axis=1)
+    path = write_sound(tmp_path / name, stereo + 0.01 * np.random.default_rng(0).normal(size=stereo.shape), rate)
+    whole, _ = audio.read_audio(path, 32000)
+    blocks = list(audio.stream(path, 32000))
+    assert len(blocks) > 2 and max(map(len, blocks)) < 6 * 32000
+    parts = np.concatenate(blocks)
+    assert abs(len(parts) - len(whole)) <= 1
+    shared = min(len(parts), len(whole))
+    np.testing.assert_allclose(parts[:shared], whole[:shared], atol=2e-5)
+
+
+def test_streams_refuse_what_files_refuse(tmp_path):
+    path = write_sound(tmp_path / 'a.wav', tone(440, 12, 8000), 8000)
+    (tmp_path / 'cut.wav').write_bytes(path.read_bytes()[:100_000])
+    (tmp_path / 'text.wav').write_text('no sound at all')
+    write_sound(tmp_path / 'nan.wav', np.full(80000, np.nan, np.float32), 8000, subtype='FLOAT')
+    phases = tone(440, 12, 8000)
+    write_sound(tmp_path / 'phase.wav', np.stack([phases, -phases], axis=1), 8000)
+    for name, message in (('cut', 'truncated'), ('text', 'not readable'), ('nan', 'NaN'), ('phase', 'out of phase'), ('none', 'does not exist')):
+        with pytest.raises(UserError, match=message):
+            list(audio.stream(tmp_path / f'{name}.wav', 16000))
+
+
+def test_events_do_not_overlap_and_leave_out_what_is_nothing():
+    answers = ['a', 'a', classifier.NONE, 'b', 'a', 'a']
+    rows = pd.DataFrame({'start': np.arange(6.) * 2, 'end': np.arange(6.) * 2 + 4, 'class': answers, 'probability': [0.9, 0.7, 0.5, 0.8, 1, 0.6]})
+    found = classifier.events(rows)
+    assert found.to_numpy().tolist() == [[0, 5, 'a', 0.8], [7, 9, 'b', 0.8], [9, 14, 'a', 0.8]]
+
+
+# ---- calibration -------------------------------------------------------------------------------------------------------
+
+def test_the_temperature_that_made_the_labels_is_found():
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 3, (20000, 4))
+    p = softmax(values / 2.5, axis=1)
+    labels = (p.cumsum(axis=1) > rng.random((20000, 1))).argmax(axis=1)
+    assert abs(calibration.fit_temperature(values, labels) - 2.5) < 0.1
+    found = calibration.calibrate(values, labels, np.arange(20000) % 5, 0.9, similarities=True)
+    assert found['calibration_error_after'] < 0.02 < 0.1 < found['calibration_error_before']
+    assert abs(np.mean(values.max(axis=1) >= found['threshold']) - 0.9) < 0.001
+
+
+def test_calibration_error_by_hand():
+    p = np.array([[0.95, 0.05], [0.92, 0.08], [0.62, 0.38], [0.3, 0.7]])
+    labels = np.array([0, 1, 0, 0])
+    # 0.9 to 1: confidence 0.935, half are right; 0.6 to 0.7: 0.62, right; 0.7 to 0.8: 0.7, wrong
+    assert calibration.calibration_error(p, labels) == pytest.approx((2 * abs(0.935 - 0.5) + abs(0.62 - 1) + 0.7) / 4)
+
+
+def test_labels_that_are_all_right_do_not_make_probabilities_of_1():
+    values = np.eye(3)[np.arange(30) % 3]
+    p = calibration.probabilities(values, calibration.fit_temperature(values, np.arange(30) % 3))
+    assert 0.9 < p.max() < 1 - 1e-3
+
+
+# ---- the decisions of experiments --------------------------------------------------------------------------------------
+
+EXPERIMENTS = {
+    'sl': ('sl_train.py', 'spec', 'epochs=4', 'model_number=2', 'normalize=train'),
+    'proto': ('proto.py', 'spec', 'max_epochs=1', 'filters=4'),
+    'transfer': ('transfer_train.py', 'mn04', 'epochs=2'),
+    'transfer proto': ('transfer_proto.py', 'mn04', 'max_epochs=1', 'save_weights=True'),
+}
+
+
+@pytest.mark.parametrize('name', EXPERIMENTS)
+def test_files_get_the_decisions_of_the_experiment(here, name, tmp_path):
+    """classify.py on the test files gives the scores that the experiment's own test has written."""
+    script, *options = EXPERIMENTS[name]
+    weights = [checkpoint(here, 'mn04')] if 'mn04' in options else []
+    succeeded(warm(script, *options, 'dataset=tones', 'n_shot=2', *weights, data_folder=here))
+    folder = experiments(here)[-1]
+    if name in ('sl', 'transfer'):
+        succeeded(warm('sl_evaluate.py' if name == 'sl' else 'transfer_evaluate.py', folder.name, data_folder=here))
+    told = pd.read_csv(models(folder)[0] / 'test_predictions.tsv', sep='\t')
+    source = json.loads((here / 'index/tones/source_tones.json').read_text())['audio_folder']
+    files = [f'{source}/{path}' for path in told['audio']]
+    text = succeeded(warm('classify.py', folder.name, *files, '--csv', tmp_path / 'out.csv', data_folder=here))
+    assert 'an experiment is not calibrated' in text
+    found = read_csv(tmp_path / 'out.csv')
+    assert found['file'].tolist() == files and found['class'].tolist() == told['predicted'].tolist()
+    opened = classifier.load(folder.name)
+    scores = opened.scores([opened.array_of(file) for file in files])
+    np.testing.assert_allclose(scores, told[[f'score: {label}' for label in opened.classes]], atol=2e-5)
+    if name in ('sl', 'proto'):
+        succeeded(warm('export.py', folder.name, '--seconds', 2, '--to', tmp_path / 'export', data_folder=here))
+        assert (tmp_path / 'export/model.tflite').stat().st_size > 1000
+
+
+def test_experiments_without_weights_are_refused(here):
+    succeeded(warm('knn_mfcc.py', 'dataset=tones', 'n_shot=2', data_folder=here))
+    refused(warm('classify.py', experiments(here)[-1].name, ROOT, data_folder=here), 'holds no weights', 'fit.py')
+    refused(warm('classify.py', 'nothing', ROOT, data_folder=here), "no classifier 'nothing'")
+
+
+# ---- fit.py, classify.py, export.py ------------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def fitted(data):  # noqa: F811
+    """The data folder with the classifier `notes`: nearest class mean on mn04, with random weights."""
+    text = succeeded(warm('fit.py', 'tones', '--method', 'mn04 class mean', '--name', 'notes', checkpoint(data, 'mn04'), data_folder=data))
+    assert 'threshold: 95% of the held-out clips are accepted' in text and 'next: python classify.py notes' in text
+    return data
+
+
+@pytest.fixture(scope='module')
+def neighbours(data):  # noqa: F811
+    """The data folder with the classifier `neighbours` on MFCC statistics, which tells the tones apart."""
+    succeeded(warm('fit.py', 'tones', '--method', 'knn_mfcc', '--name', 'neighbours', data_folder=data))
+    return data
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    """A folder with two short files, a long one, and one that is no sound."""
+    folder, rng = tmp_path / 'new', np.random.default_rng(0)
+
+    def noisy(pitch, seconds):  # as commands.make_sounds
+        return 0.6 * tone(pitch, seconds) + 0.1 * rng.standard_normal(round(44100 * seconds))
+
+    write_sound(folder / 'a high.wav', noisy(4500, 1.0))
+    write_sound(folder / 'b low.flac', noisy(200, 1.0), 44100)
+    write_sound(folder / 'deep/long.wav', np.concatenate([noisy(pitch, 8) for _ in range(3) for pitch in (4500, 200)]))
+    (folder / 'broken.mp3').write_bytes(b'ID3' + bytes(2000))
+    (folder / 'notes.txt').write_text('not a sound')
+    return folder
+
+
+def test_a_classifier_is_a_small_folder_that_can_be_moved(fitted, tmp_path, monkeypatch):
+    monkeypatch.setenv('DATA_FOLDER', str(tmp_path / 'elsewhere'))
+    moved = shutil.copytree(fitted / 'classifiers/notes', tmp_path / 'moved')
+    assert sum(path.stat().st_size for path in moved.iterdir()) < 100_000
+    about = json.loads((moved / 'classifier.json').read_text())
+    about['config']['checkpoint'] = '/gone/mn04.pt'
+    (moved / 'classifier.json').write_text(json.dumps(about))
+    with pytest.raises(UserError, match='download it with: python ../aux/download.py mn04'):
+        classifier.load(str(moved))
+    opened = classifier.load(str(moved), fitted.parent / 'mn04.pt')
+    assert opened.classes == ['high', 'low', 'mid'] and opened.calibration['clips'] == 27
+    with pytest.raises(UserError, match='does not hold the weights'):
+        classifier.load(str(moved), fitted.parent / 'yamnet.h5')
+
+
+def test_held_out_scores_are_those_of_models_that_did_not_hear_the_clip(fitted, monkeypatch):
+    """Temperature, threshold and accuracy from the folds' experiments, computed anew."""
+    monkeypatch.setenv('DATA_FOLDER', str(fitted))
+    tables = [pd.read_csv(models(folder)[0] / 'test_predictions.tsv', sep='\t') for folder in experiments(fitted)
+              if (config := json.loads((folder / 'config.json').read_text()))['method'] == 'frozen' and config['n_shot'] == 'all']
+    assert len(tables) == 3
+    table = pd.concat(tables)
+    assert sorted(table['id']) == list(range(27))
+    known = classifier.load('notes').calibration
+    assert known['accuracy'] == pytest.approx(table['correct'].mean())
+    best = table[['score: high', 'score: low', 'score: mid']].max(axis=1)
+    assert np.mean(best >= known['threshold'] - 1e-6) >= 0.95 and np.mean(best > known['threshold'] + 1e-6) < 0.97
+
+
+def test_classify(neighbours, recordings, tmp_path):
+    out, options = tmp_path / 'out.csv', []
+    for kind in ('audacity', 'raven', 'timeline'):
+        options += [f'--{kind}', tmp_path / kind]
+    done = warm('classify.py', 'neighbours', recordings, '--csv', out, '--events', tmp_path / 'events.csv', '--threshold', -99, *options, data_folder=neighbours)
+    assert done.returncode == 1 and '1 of 4 files could not be used' in done.stderr and 'broken.mp3' in done.stdout
+    errors = read_csv(tmp_path / 'out.csv.errors.csv')
+    assert errors['file'].tolist() == [str(recordings / 'broken.mp3')] and 'not readable' in errors['reason'][0]
+    table = read_csv(out)
+    assert table.columns.tolist() == classifier.COLUMNS and not list(tmp_path.glob('*.partial'))
+    short = table[~table['file'].str.contains('long')]
+    assert short[['start', 'end']].to_numpy().tolist() == [[0, 1], [0, 1]] and short['class'].tolist() == ['high', 'low']
+    long = table[table['file'].str.contains('long')]
+    hop = long['start'].diff().iloc[1]
+    assert len(long) > 20 and long['end'].iloc[-1] == 48 and np.allclose(long['end'] - long['start'], 2 * hop, atol=1e-3)
+    inside = long[(long['start'] % 8 < 8 - 2 * hop) & (long['start'] < 47)]
+    assert (inside['class'] == np.where(inside['start'] // 8 % 2 == 0, 'high', 'low')).mean() > 0.9
+    events = read_csv(tmp_path / 'events.csv')
+    own = events[events['file'].str.contains('long')]
+    assert (own['start'].iloc[1:].to_numpy() >= own['end'].iloc[:-1].to_numpy() - 1e-6).all()
+    track = [line.split('\t') for line in (tmp_path / 'audacity/long.txt').read_text().splitlines()]
+    assert len(track) == len(own) and float(track[0][0]) == 0 and re.fullmatch(r'high [01]\.\d\d', track[0][2])
+    raven = pd.read_csv(tmp_path / 'raven/long.selections.txt', sep='\t')
+    assert raven['Annotation'].tolist() == own['class'].tolist() and raven['Begin Time (s)'].tolist() == pytest.approx(own['start'].tolist(), abs=1e-3)
+    assert sorted(path.name for path in (tmp_path / 'timeline').iterdir()) == ['long.png']
+
+
+def test_what_is_unlike_the_training_clips_is_none_of_the_classes(fitted, recordings, tmp_path):
+    warm('classify.py', 'notes', recordings / 'a high.wav', '--csv', tmp_path / 'a.csv', '--threshold', 2, data_folder=fitted)
+    row = read_csv(tmp_path / 'a.csv').iloc[0]
+    assert row['class'] == classifier.NONE and row['best'] == 'high' and row['runner_up'] in ('low', 'mid')
+
+
+def test_an_interrupted_command_continues(fitted, recordings, tmp_path):
+    """Files that are in the partial table are not read again; files that changed are."""
+    command = 'classify.py', 'notes', recordings / 'a high.wav', recordings / 'b low.flac', '--csv', tmp_path / 'out.csv'
+    first = succeeded(warm(*command, data_folder=fitted))
+    assert 'done already' not in first
+    whole = (tmp_path / 'out.csv').read_bytes()
+    # what a kill would leave: the rows of one file, and a half-written line
+    script = ('import sys, runpy; sys.path[:0] = [{src!r}]; import classifier; real = classifier.Classifier.decisions\n'
+              'def killed(self, *a, **k):\n    for i, item in enumerate(real(self, *a, **k)):\n        yield item\n        raise SystemExit(9)\n'
+              'classifier.Classifier.decisions = killed; sys.argv = {argv!r}; runpy.run_path(sys.argv[0], run_name="__main__")')
+    argv = [str(ROOT / 'src/classify.py'), *map(str, command[1:])]
+    done = subprocess.run([sys.executable, '-c', script.format(src=str(ROOT / 'src'), argv=argv)], env=commands.environment(fitted),
+                          capture_output=True, text=True)
+    assert done.returncode == 9 and (tmp_path / 'out.csv.partial').exists(), done.stderr
+    with open(tmp_path / 'out.csv.partial', 'a') as file:
+        file.write('["half a li')
+    assert '1 of 2 files are done already' in succeeded(warm(*command, data_folder=fitted))
+    assert (tmp_path / 'out.csv').read_bytes() == whole
+
+
+@pytest.mark.parametrize('options, message', [
+    (['--kept', '0'], '--kept 0'), (['--method', 'magic'], "no method 'magic'"), (['--method', 'knn_mfcc', 'metric=x'], 'metric'),
+])
+def test_bad_options_of_fit(fitted, options, message):
+    refused(warm('fit.py', 'tones', *options, data_folder=fitted), message)
+
+
+def test_without_results_there_is_no_best_method(data, tmp_path):  # noqa: F811
+    folder = commands.copy_of(commands.tones(), tmp_path / 'data')
+    shutil.rmtree(folder / 'experiments', ignore_errors=True)
+    refused(warm('fit.py', 'tones', data_folder=folder), 'no method was measured on tones', 'reproduce.py own datasets=tones')
+
+
+@pytest.mark.parametrize('method, options', [('knn_mfcc', []), ('proto', ['max_epochs=1', 'filters=4']), ('TIMBRE', ['epochs=2'])])
+def test_other_methods(here, method, options, tmp_path):
+    """Every kind of model is fitted to all clips, opened and applied."""
+    succeeded(warm('fit.py', 'tones', '--method', method, '--name', method, *options, data_folder=here))
+    opened = classifier.load(method)
+    assert json.loads((opened.folder / 'classifier.json').read_text())['method'] == method
+    p = opened.predict_samples([tone(6000, 1.0, opened.rate) if opened.rate > 12000 else tone(3000, 1.0, opened.rate), tone(200, 1.0, opened.rate)])
+    assert p.shape == (2, 3) and np.allclose(p.sum(axis=1), 1)
+    split = METHODS['config_knn_mfcc'].load_split(METHODS['config_knn_mfcc'].configure('mfcc', ['dataset=tones', 'n_shot=all']))
+    assert len({*split.train, *split.test, *(split.val or ())}) <= 27
+    if method == 'knn_mfcc':  # a training clip is its own nearest neighbour: all 27 are in the classifier
+        source = Path(json.loads((here / 'index/tones/source_tones.json').read_text())['audio_folder'])
+        table = opened.predict(sorted(source.glob('*/*.wav')))
+        assert (table['best'] == [Path(file).parent.name for file in table['file']]).all()
+
+
+# ---- exported models ---------------------------------------------------------------------------------------------------
+
+def example(name):
+    """The Python example of docs/own_recordings.md below the heading `name`."""
+    text = (ROOT / 'docs/own_recordings.md').read_text()
+    return re.search(rf'{name}.*?```python\n(.*?)```', text, re.DOTALL)[1]
+
+
+def test_exported_models_without_this_repository(fitted, tmp_path):
+    """The example of the docs, in a process that cannot import TensorFlow or this repository."""
+    text = succeeded(warm('export.py', 'notes', '--to', tmp_path / 'export', data_folder=fitted))
+    assert text.count('of those of classify.py on 9 sounds') == 2
+    about = json.loads((tmp_path / 'export/model.json').read_text())
+    samples = tone(6000, about['length'] / about['rate'], about['rate'])
+    soundfile.write(tmp_path / 'clip.wav', samples, about['rate'], subtype='FLOAT')
+    done = subprocess.run([sys.executable, '-c', example('Exported')], cwd=tmp_path, capture_output=True, text=True,
+                          env=commands.environment(fitted, PYTHONPATH=commands.folder_without_tensorflow()))
+    assert done.returncode == 0, done.stderr
+    opened = classifier.load(str(fitted / 'classifiers/notes'))
+    expected = opened.predict_samples([samples])[0]
+    found = dict(re.findall(r'(\w+) ([\d.]+)', done.stdout))
+    assert {name: pytest.approx(p, abs=2e-3) for name, p in zip(opened.classes, expected)} == {name: float(p) for name, p in found.items()}
+
+
+def test_the_python_example(fitted, recordings):
+    code = example('From Python').replace('birds', 'notes').replace('/path/to/src', str(ROOT / 'src'))
+    code = code.replace("['a.wav', 'b.wav']", repr([str(recordings / 'a high.wav'), str(recordings / 'b low.flac')]))
+    code = code.replace("'mn04')", f"'mn04', {str(fitted.parent / 'mn04.pt')!r})")
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=commands.environment(fitted))
+    assert done.returncode == 0, done.stderr
+    assert '(2, 384)' in done.stdout and re.search(r'runner_up', done.stdout)
+
+
+# ---- real sounds -------------------------------------------------------------------------------------------------------
+
+@pytest.mark.skipif(not (MN04 and ESC10), reason='needs ESC10 and MN04')
+def test_esc10_folds_2_to_5_classify_fold_1(tmp_path, monkeypatch):
+    """A classifier of ESC-10's folds 2 to 5 decides on the files of fold 1 as the experiment's own test did."""
+    folder = tmp_path / 'data'
+    monkeypatch.setenv('DATA_FOLDER', str(folder))
+    succeeded(run_script('index_esc.py', ESC10, '--name', 'esc10', data_folder=folder))
+    succeeded(warm('preprocess.py', 'mn04', 'dataset=esc10', data_folder=folder))
+    succeeded(warm('frozen.py', 'mn04', 'dataset=esc10', 'fold=0', 'n_shot=all', 'num_experiment_runs=1', f'checkpoint={MN04}', data_folder=folder))
+    experiment = experiments(folder)[-1]
+    told = pd.read_csv(models(experiment)[0] / 'test_predictions.tsv', sep='\t')
+    method = METHODS['config_frozen']
+    config = method.configure('mn04', ['dataset=esc10', 'fold=0', 'n_shot=all', f'checkpoint={MN04}'])
+    split = method.load_split(config)
+    target = folder / 'classifiers/four'
+    target.mkdir(parents=True)
+    method.fit(target, config, split)
+    scores = told[[f'score: {name}' for name in split.classes]].to_numpy()
+    known = calibration.calibrate(scores, list(split.test.values()), np.arange(80) % 5, 0.95, similarities=True)
+    classifier.save(target, 'mn04 class mean', {**config, **split.identity}, [5.0], known)
+    text = succeeded(warm('classify.py', 'four', *(f'{ESC10}/{path}' for path in told['audio']), '--csv', tmp_path / 'out.csv', data_folder=folder))
+    found = read_csv(tmp_path / 'out.csv')
+    assert len(found) == 80 and found['best'].tolist() == told['predicted'].tolist() and 'mn04 class mean' in text
+    assert (found['class'] != classifier.NONE).mean() >= 0.95
+    opened = classifier.load('four')
+    np.testing.assert_allclose(opened.scores([opened.array_of(f'{ESC10}/{path}') for path in told['audio'][:16]]), scores[:16], atol=2e-5)
+    assert shallow.HEAD in {path.name for path in target.iterdir()}
