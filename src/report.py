@@ -9,6 +9,8 @@ Reads:  experiments/results.tsv under DATA_FOLDER, or the table that results= na
 Writes: experiments/report_<plan or dataset>/ (report_all/ for everything): report.md, tables, figures. With readme=, the
         results between two marker lines of that file, and their figures into docs/ beside it.
 """
+import shlex
+import sys
 from pathlib import Path
 
 import plans
@@ -27,7 +29,7 @@ def main():
     others = [argument for argument in arguments if argument not in options]
     paths = {key: Path(name).expanduser() for key, name in parse_overrides(options, OPTIONS).items()}
     rows, name, missing = select(plan, others, paths.get('results'))
-    folder = reporting.write(rows, name, missing)
+    folder = reporting.write(rows, name, missing, commands=f'cd src && python {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}')
     if 'readme' in paths:
         reporting.update_readme(paths['readme'], rows, folder)
 

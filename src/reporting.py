@@ -37,7 +37,7 @@ LEGEND = '''\
 '''
 
 
-def write(rows, name, missing=(), quiet=False, commands=None):
+def write(rows, name, missing=(), quiet=False, commands=''):
     """Write the report of some results to experiments/report_<name>/; returns the folder (Path).
 
     Args:
@@ -45,7 +45,7 @@ def write(rows, name, missing=(), quiet=False, commands=None):
         name: of the report; an earlier one of the same name is replaced.
         missing: list of (dataset, method, reason) of methods that could not be run.
         quiet: whether to print nothing; otherwise the accuracy tables and the path of the report. report.html is made only then.
-        commands: what made the results, for report.html (str); None: report.py.
+        commands: what made the results, for report.html (str).
 
     Writes report.html (see page.py), report.md; accuracy.tsv, paired.tsv, verdicts.tsv, costs.tsv (see analysis.py; empty cells: not defined);
     accuracy_<dataset>.png and .pdf; confusion_<dataset>_<method>.png of each method's runs at its largest n.
@@ -80,7 +80,7 @@ def write(rows, name, missing=(), quiet=False, commands=None):
             for path in set(folder.glob(pattern)) - set(drawn):
                 path.unlink()
         if not quiet:
-            page.write(folder / 'report.html', f'Results: {name}', rows, datasets, curves, confusions, commands or 'cd src && python report.py')
+            page.write(folder / 'report.html', f'Results: {name}', rows, datasets, curves, confusions, commands)
     for sentence in analysis.left_out(rows) if not quiet else ():
         print(f'note: {sentence}')
     for dataset in datasets if not quiet else ():

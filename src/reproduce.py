@@ -11,7 +11,9 @@ Writes: audio_representation/ where it is missing; under experiments/ what the s
         GPU, share its runs.
 """
 import functools
+import shlex
 import sys
+from pathlib import Path
 
 import cluster
 import plans
@@ -50,7 +52,7 @@ def report(plan, jobs, quiet=False):
     """Write the plan's report if there are results."""
     rows = plans.rows_of(jobs, results_so_far())
     if not rows.empty:
-        reporting.write(rows, plan.report, plan.missing, quiet)
+        reporting.write(rows, plan.report, plan.missing, quiet, f'cd src && python {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}')
 
 
 if __name__ == '__main__':
