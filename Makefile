@@ -35,7 +35,7 @@ own: $(VENV)/ready
 	@test -n "$$AUDIO" || { echo "error: name your folder of class folders: make own AUDIO=/path/to/folder" >&2; exit 1; }
 	@$(FETCH_MN04)
 	@name=$${NAME:-$$(basename "$$AUDIO" | tr -c 'A-Za-z0-9_.\n-' '_')} && weights=$(if $(MN04),$$(realpath -e "$$MN04")) && \
-	   (cd src && ../$(PY) check.py "$$AUDIO" --name "$$name") && \
+	   { (cd src && ../$(PY) check.py "$$AUDIO" --name "$$name"); code=$$?; test $$code -eq 0 -o $$code -eq 3; } && \
 	   $(PY) aux/index_folder.py "$$AUDIO" "$$name" --folds auto && cd src && \
 	   ../$(PY) reproduce.py own datasets="$$name" $(CHECKPOINT) && \
 	   echo && echo "next: cd src" && \
