@@ -4,8 +4,12 @@ KEYS is the one table of all keys: which values a key may have, and its role. Wh
 """
 import argparse
 import ast
+import difflib
+import functools
+import inspect
 import json
 import math
+import re
 from pathlib import Path
 
 import config_file
@@ -93,7 +97,7 @@ _ROLES = {
                 'num_processing_units': either(ALL, integer(1)), 'scheduler': OPTIONAL_TEXT,
                 'sliding': SWITCH},  # the same scores up to rounding
     'study': {'datasets': list_of(TEXT), 'folds': either(ALL, list_of(integer(0))), 'n_shots': list_of(either(ALL, integer(1))),
-              'methods': list_of(TEXT), 'dry_run': SWITCH, 'results': TEXT, 'readme': TEXT},
+              'methods': list_of(TEXT), 'dry_run': SWITCH, 'results': TEXT, 'readme': TEXT, 'compare': list_of(TEXT)},
 }
 KEYS = {key: (check, role) for role, keys in _ROLES.items() for key, check in keys.items()}
 CHECKS = {key: check for key, (check, _) in KEYS.items() if check is not COMPUTED}
@@ -105,10 +109,15 @@ def select(config, *roles):
     return {key: value for key, value in config.items() if KEYS[key][1] in roles}
 
 
+def differences(config, other, roles=('data', 'draw', 'method', 'evaluation', 'output')):
+    """Keys of these roles whose values differ between two configurations (list)."""
+    one, two = (json.loads(json.dumps(select(c, *roles))) for c in (config, other))
+    return [key for key in {**one, **two} if one.get(key) != two.get(key) or (key in one) != (key in two)]
+
+
 def same_experiment(config, other):
     """Whether two configurations ask for the same experiment, apart from the number of its runs and the machine."""
-    roles = 'data', 'draw', 'method', 'evaluation', 'output'
-    return json.loads(json.dumps(select(config, *roles))) == json.loads(json.dumps(select(other, *roles)))
+    return not differences(config, other)
 
 
 def check(config):
@@ -133,7 +142,9 @@ def parse_overrides(arguments, valid_keys):
     for argument in arguments:
         key, equals, text = argument.partition('=')
         if not equals or key not in valid_keys:
-            raise UserError(f'{argument!r} is not understood: expected key=value with a key of: {", ".join(sorted(valid_keys))}')
+            near = difflib.get_close_matches(key, valid_keys, 1)
+            raise UserError(f'{argument!r} is not understood' + (f', did you mean {near[0]}?' if near and near[0] != key else '') +
+                            f': expected key=value with a key of: {", ".join(sorted(valid_keys))}')
         if key in overrides:
             raise UserError(f'{key} is given twice')
         overrides[key] = read_value(text, CHECKS[key][0])
@@ -213,6 +224,28 @@ def parse_arguments(doc, positional=None, meaning=None, epilog=None, dry_run=Non
     return name, overrides + ['dry_run=True'] * getattr(arguments, 'dry_run', False)
 
 
+def describe(key, value):
+    """Lines for --help: a key with its default, what it may be, and the comment that it has in config_file.py."""
+    expected = f' ({CHECKS[key][1]})' if key in CHECKS else ''
+    return f'  {key}={value!r}{expected}' + ''.join(f'\n      {line}' for line in meanings().get(key, ()))
+
+
+@functools.cache
+def meanings():
+    """The comments of config_file.py: dictionary key -> lines (list of str); of keys that several entries have, those of the first."""
+    found, last = {}, None
+    for line in inspect.getsource(config_file).splitlines():
+        start, mark, comment = line.partition('  # ')
+        key = re.match(r"\s+'(\w+)': ", start)
+        if key or start.strip():
+            last = key and key[1] not in found and key[1]
+        if last and mark:
+            found.setdefault(last, []).append(comment.strip())
+        elif not mark:
+            last = None
+    return found
+
+
 def configuration_from_command_line(doc, group, default=None, more_keys=(), dry_run=None):
     """The configuration that a script is asked to run: an entry of config_file.<group> and key=value overrides.
 
@@ -224,7 +257,7 @@ def configuration_from_command_line(doc, group, default=None, more_keys=(), dry_
         dry_run: help of the switch --dry-run; None: there is no such switch.
     """
     entries = getattr(config_file, group)
-    epilog = '\n\n'.join(f'{group}[{entry!r}]:\n' + '\n'.join(f'  {key}={value!r}' for key, value in config.items())
+    epilog = '\n\n'.join(f'{group}[{entry!r}]:\n' + '\n'.join(describe(key, value) for key, value in config.items())
                          for entry, config in list(entries.items())[:1])
     meaning = f'entry of {group}: {", ".join(entries)}' + (f'; default: {default}' if default else '')
     if len(entries) == 1 and default:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import evaluation
 import figures
-from configuration import check, parse_overrides, print_overrides, same_experiment
+from configuration import check, differences, parse_overrides, print_overrides, same_experiment
 from results import add_results, config_hash, data_hash, experiments_folder, result_row
 from shared import UserError, listing, locked, read_json, signature, write_json, write_text
 
@@ -78,6 +78,7 @@ def find_experiment(name, method, train_command, arguments=(), keys=()):
         trained = [f for f in folders if config_of(f).get('method') == method and (f / 'models.list').exists()]
         # the one trained last: an interrupted experiment that was continued may be older than others
         name = max(trained, key=lambda f: (f / 'models.list').stat().st_mtime_ns, default=Path('latest')).name
+        print(f'latest: {name}')
     folder = experiments_folder() / Path(name).name
     if not folder.is_dir():
         newest = listing([f.name for f in folders[:8]]) or f'none, train one first: {train_command}'
@@ -95,6 +96,17 @@ def find_experiment(name, method, train_command, arguments=(), keys=()):
     check(overrides)
     print_overrides(overrides)
     return folder, {**config, **overrides, 'overrides': {**config['overrides'], **overrides}}
+
+
+def announce_difference(config):
+    """Print what keeps a configuration from continuing the newest experiment of its method, data, n_shot and seed, if there is one."""
+    same = ('method', 'dataset', 'fold', 'n_shot', 'seed')
+    for folder in list_experiments():
+        other = config_of(folder)
+        if other and all(other.get(key) == config.get(key) for key in same):
+            if differing := differences(config, other):
+                print(f'note: a new experiment, {folder.name} has ' + listing([f'{key}={other.get(key)!r}' for key in differing]))
+            return
 
 
 def draw_confusion(folder):
@@ -159,6 +171,7 @@ class Experiment:
                     if lock or not again:
                         break
             else:
+                announce_difference(config)
                 return cls._create(config, sounds or {})
         if not lock and not wait:
             raise Busy(folder.name)

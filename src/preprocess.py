@@ -12,7 +12,7 @@ import sys
 import representation
 from configuration import configuration_from_command_line
 from pretrained import NETWORKS
-from shared import run_script
+from shared import data_folder, folds_of, ground_truth_path, read_classes, read_ground_truth, run_script
 
 
 def main():
@@ -26,7 +26,17 @@ def main():
         command = f'frozen.py {networks[0]}' if networks else 'sl_train.py spec'
         own = config['identifier'] != config['dataset']
         folder = f' audio_representation_folder={config["audio_representation_folder"]}' if own else ''
-        print(f'next: python {command} dataset={config["dataset"]} n_shot=10{folder}')
+        print(f'next: python {command} dataset={config["dataset"]} n_shot={possible_shots(config["dataset"])}{folder}')
+
+
+def possible_shots(dataset, most=10):
+    """An n_shot that the data set's first fold can give: `most`, or all of the smallest class."""
+    fold = next(iter(folds_of(dataset)[0]), 0)
+    path = data_folder() / ground_truth_path(dataset, fold, 'train')
+    if not path.exists():
+        return most
+    labels = list(read_ground_truth(path, len(read_classes(dataset))).values())
+    return max(1, min(most, *(labels.count(label) for label in set(labels))))
 
 
 if __name__ == '__main__':

@@ -4,8 +4,11 @@ Usage:  python report.py
         python report.py dataset=esc10
         python report.py us8k methods=VGG,proto
         python report.py results=../docs/results.tsv readme=../README.md
+        python report.py compare=fold_0_1541174334,fold_0_1541177777
 Reads:  experiments/results.tsv under DATA_FOLDER, or the table that results= names; data/references.tsv of this repository.
         With a plan of reproduce.py, only the results that belong to it count.
+With compare=, two experiments (a method before and after a change, or the same one on two versions of the data) are compared on the
+test clips that both have, run by run: nothing is written.
 Writes: experiments/report_<plan or dataset>/ (report_all/ for everything): report.md, tables, figures. With readme=, the
         results between two marker lines of that file, and their figures into docs/ beside it.
 """
@@ -13,6 +16,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import comparison
 import plans
 import reporting
 from config_file import config_reproduce
@@ -28,6 +32,13 @@ def main():
     options = [argument for argument in arguments if argument.partition('=')[0] in OPTIONS]
     others = [argument for argument in arguments if argument not in options]
     paths = {key: Path(name).expanduser() for key, name in parse_overrides(options, OPTIONS).items()}
+    chosen = [argument for argument in others if argument.startswith('compare=')]
+    if chosen:
+        names = parse_overrides(chosen, ('compare',))['compare']
+        if len(names) != 2:
+            raise UserError(f'{chosen[0]}: expected two experiments, compare=fold_0_1541174334,fold_0_1541177777')
+        print(comparison.describe(*names))
+        return
     rows, name, missing = select(plan, others, paths.get('results'))
     folder = reporting.write(rows, name, missing, commands=f'cd src && python {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}')
     if 'readme' in paths:

@@ -11,7 +11,7 @@ import figures
 import page
 import plans
 from config_file import config_reproduce
-from configuration import ALL
+from configuration import ALL, differences
 from experiment import config_of
 from results import experiments_folder
 from shared import UserError, atomic, locked, read_classes, write_table, write_text
@@ -139,15 +139,25 @@ def what_was_run(rows):
 
 
 def configurations(rows, dataset):
-    """The overrides behind results of one method with several configurations, if their experiments still exist (Markdown)."""
+    """What tells results of one method with several configurations apart, if their experiments still exist (Markdown)."""
     rows = analysis.newest(rows[rows['dataset'] == dataset])
-    lines = []
-    for row in rows[rows['label'] != rows['method']].drop_duplicates('label').sort_values('label').itertuples():
-        overrides = config_of(experiments_folder() / row.experiment).get('overrides', {})
-        settings = [f'{key}={value!r}' for key, value in overrides.items()
-                    if key not in (*analysis.RESULT, 'num_experiment_runs')]
-        lines.append(f'- {row.label}: e.g. experiments/{row.experiment}' + f' ({", ".join(settings)})' * bool(settings))
+    rows, lines = rows[rows['label'] != rows['method']].drop_duplicates('label').sort_values('label'), []
+    configs = {row.label: config_of(experiments_folder() / row.experiment) for row in rows.itertuples()}
+    for row in rows.itertuples():
+        own = configs[row.label]
+        others = [configs[other.label] for other in rows.itertuples() if other.method == row.method and configs[other.label]]
+        keys = list(dict.fromkeys(key for other in others for key in differences(own, other, ('method', 'evaluation')))) if own else []
+        settings = [in_words(key, own.get(key), [other.get(key) for other in others]) for key in keys]
+        lines.append(f'- {row.label}: e.g. experiments/{row.experiment}' + (f' ({", ".join(settings)})' if settings else ''))
     return headed('Configurations', '\n'.join(lines))
+
+
+def in_words(key, value, others):
+    """'epochs=3'; of a dictionary such as the representation, only what differs from others: 'representation: n_mels=64'."""
+    if not isinstance(value, dict):
+        return f'{key}={value!r}'
+    differing = [name for name in value if any(isinstance(other, dict) and other.get(name) != value[name] for other in others)]
+    return f'{key}: ' + ', '.join(f'{name}={value[name]!r}' for name in differing)
 
 
 def draw_curves(dataset, summary, methods, folder):

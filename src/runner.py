@@ -1,6 +1,8 @@
 """Execution of a plan: its runs one after the other in this process, shared with other processes, or on a Dask cluster."""
 import contextlib
 import functools
+import io
+import sys
 import time
 import traceback
 from collections import Counter
@@ -72,6 +74,19 @@ def run(plan, jobs, pending, after_round):
     return failed
 
 
+class WithoutCursor(io.TextIOBase):
+    """A stream into a file: progress bars below each other move the cursor up, which only a terminal understands."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, text):
+        return 0 if '\x1b[A' in text or not text.strip('\n') else self._stream.write(text)
+
+    def flush(self):
+        self._stream.flush()
+
+
 def write_state(plan, jobs, failed):
     """Write experiments/reproduce_<plan>.tsv: data set, fold, n_shot, method, run, state and message of each run."""
     pending = set(plans.without_result(jobs, results_so_far()))
@@ -102,7 +117,7 @@ def shared_outcomes(jobs, log):
     while pending:
         busy = []
         for job in pending:
-            with contextlib.redirect_stdout(log):
+            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(sys.stderr if sys.stderr.isatty() else WithoutCursor(sys.stderr)):
                 print(f'\n{time.strftime("%Y-%m-%d %H:%M:%S")}  {job}')
                 try:
                     outcome = run_job(job, str(data_folder()), last.get(job.experiment), wait=False)
