@@ -81,7 +81,7 @@ _ROLES = {
         'embedding_layer': one_of('embedding', 'hidden'), 'weights_sha256': COMPUTED,
         'load_model': OPTIONAL_TEXT, 'epochs': integer(1), 'batch_size': integer(1), 'learning_rate': number(0, exclusive=True),
         'weight_decay': either(None, number(0)), 'optimizer': one_of('SGD_clip', 'many_lr_audioset'),
-        'pretrained_factor': number(0),
+        'pretrained_factor': number(0), 'statistics_passes': integer(0),
         'metric': one_of('cosine', 'euclidean'), 'classifier': one_of('class_mean', 'logistic_regression'),
         'C': number(0, exclusive=True), 'distance': one_of('euclidean', 'cosine'),
         'max_patches_per_class': either(ALL, integer(1)), 'patches_per_prototype': either(ALL, integer(1)),

@@ -52,18 +52,24 @@ class BatchNormalization(keras.layers.Layer):
         self.moving_variance = self.add_weight(shape=(channels,), initializer='ones', trainable=False,
                                                name='moving_variance')
 
+    collecting = False  # whether calls out of training use the statistics of the batch and keep them in `collected`
+
     def update_statistics(self, mean, variance):
         """Move the moving statistics towards those of a batch."""
         self.moving_mean.assign(MOMENTUM * self.moving_mean + (1 - MOMENTUM) * mean)
         self.moving_variance.assign(MOMENTUM * self.moving_variance + (1 - MOMENTUM) * variance)
 
-    def normalise_by_moving_statistics(self, x):
+    def normalise_in_evaluation(self, x):
+        """Normalise by the moving statistics; while they are re-estimated, by those of the batch, see training.make_statistics_step."""
+        if self.collecting:
+            y, *self.collected = batch_moments_normalised(x, self.gamma, self.beta)
+            return y
         return tf.raw_ops.FusedBatchNormV3(x=x, scale=self.gamma, offset=self.beta, mean=self.moving_mean,
                                            variance=self.moving_variance, epsilon=EPSILON, is_training=False)[0]
 
     def call(self, x, training=False):
         if not training:
-            return self.normalise_by_moving_statistics(x)
+            return self.normalise_in_evaluation(x)
         y, mean, variance = batch_moments_normalised(x, self.gamma, self.beta)
         self.update_statistics(mean, variance)
         return y
@@ -101,7 +107,7 @@ class NormalizedConv2D(BatchNormalization):
 
     def call(self, x, training=False):
         if not training:
-            x = self.normalise_by_moving_statistics(x)
+            x = self.normalise_in_evaluation(x)
             return self.activation(tf.nn.bias_add(tf.nn.conv2d(x, self.kernel, 1, self.padding), self.bias))
         x, mean, variance = batch_moments_normalised(x, tf.ones(1), tf.zeros(1))
         self.update_statistics(mean, variance)

@@ -99,4 +99,9 @@ def build(config, bands, seed=0, models=MODELS):
 
 def name(config):
     """The model's name in tables."""
-    return MODELS[config['model_number']][0]
+    return MODELS[config['model_number']][0] + estimated(config)
+
+
+def estimated(config):
+    """What a name in tables has behind it when the statistics of batch normalisation are estimated anew."""
+    return ', new statistics' if config.get('statistics_passes') else ''

@@ -11,7 +11,7 @@ from fewshot import PARTS
 from results import config_hash
 from scoring import Forms
 from shared import UserError, atomic, data_folder, make_folder
-from training import PRETRAINED_FACTOR, make_episode_step, make_train_step
+from training import PRETRAINED_FACTOR, make_episode_step, make_statistics_step, make_train_step
 
 WEIGHTS = 'model.weights.h5'
 
@@ -59,6 +59,10 @@ class Network:
     def train_step(self):
         return make_train_step(self.model, self.config['weight_decay'], self.config['optimizer'],
                                self.config.get('pretrained_factor', PRETRAINED_FACTOR))
+
+    @functools.cached_property
+    def statistics_step(self):
+        return make_statistics_step(self.model)
 
     @functools.cached_property
     def episode_step(self):

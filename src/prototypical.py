@@ -16,7 +16,7 @@ from network import WEIGHTS, Network, load_weights
 from patches import Clips, all_patches, patch_batches, prefetch, sample_patches
 from scoring import make_scorer
 from shared import PROGRESS, atomic, read_json, write_json
-from training import check_cost, log_learn_values
+from training import check_cost, estimate_statistics, log_learn_values
 
 
 def train(models, config, split, again=True, wait=True):
@@ -66,6 +66,7 @@ def train_run(network, config, split, run, folder):
     support_set = tf.constant(starts[support]), tf.constant(patch_labels[support])
     # network
     model, step, embed = network.model, network.episode_step, network.forms.patch_by_patch
+    rng_of_statistics = np.random.default_rng([config['seed'], run, 1])
     learning_rate, rule = tf.constant(config['learning_rate'], tf.float32), StopRule(config)
     log = Log(folder / 'train_log.tsv', ['update', 'epoch', 'loss', 'mean_distance_protos', 'accuracy', *log_learn_values(model)])
     accuracies = Log(folder / 'epoch_accuracies.tsv', ['epoch', 'accuracy', 'epoch_time'])
@@ -76,6 +77,9 @@ def train_run(network, config, split, run, folder):
             rows = train_epoch(step, frames, support_set, starts, patch_labels, episodes, learning_rate, bar)
             check_cost(rows, epoch, config)
             seconds = time.perf_counter() - epoch_begin
+            if config.get('statistics_passes'):
+                passes = (rng_of_statistics.permutation(starts) for _ in range(config['statistics_passes']))
+                estimate_statistics(model, network.statistics_step, frames, passes, config['test_batch_size'])
             prototypes = models_proto.prototypes(embed_all(embed, frames, starts[support], config), patch_labels[support],
                                                  len(split.classes))
             embeddings = embed_all(embed, frames, scored, config)

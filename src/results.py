@@ -12,6 +12,8 @@ from shared import UserError, atomic, data_folder, listing, locked
 
 COLUMNS = ['date', 'experiment', 'model', 'run', 'method', 'dataset', 'fold', 'n_shot', 'seed', 'accuracy', 'accuracy_low',
            'accuracy_high', 'correct', 'clips', 'train_seconds', 'test_seconds', 'data', 'config_hash']
+# keys that came later, with the value that computes what was computed without them: then they do not count in the configuration hash
+LATER = {'statistics_passes': 0}
 NUMBERS = {**dict.fromkeys(('run', 'fold', 'seed', 'correct', 'clips'), int),
            **dict.fromkeys(('accuracy', 'train_seconds', 'test_seconds'), float)}
 
@@ -36,7 +38,9 @@ def config_hash(config):
 
     Data set, fold, n_shot, seed and run have columns of their own in results.tsv.
     """
-    return short_hash({**select(config, 'method', 'evaluation'), 'validation': bool(config.get('gt_val'))})
+    chosen = {key: value for key, value in select(config, 'method', 'evaluation').items()
+              if value != LATER.get(key, value) or key not in LATER}
+    return short_hash({**chosen, 'validation': bool(config.get('gt_val'))})
 
 
 def data_hash(data):

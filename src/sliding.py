@@ -135,7 +135,7 @@ def convolution(layer, x):
 
 
 def normalized_convolution(layer, x):
-    x = x.map(layer.normalise_by_moving_statistics)
+    x = x.map(layer.normalise_in_evaluation)
     return x.convolve(tf.convert_to_tensor(layer.kernel), layer.bias, layer.padding.lower(), layer.activation)
 
 

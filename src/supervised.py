@@ -12,7 +12,7 @@ from network import WEIGHTS, Network, load_weights
 from patches import Clips, sample_patches
 from scoring import Forms, Scorer, score_clips
 from shared import PROGRESS, read_json, write_json
-from training import check_cost, log_learn_values
+from training import check_cost, estimate_statistics, log_learn_values
 
 
 def train(models, config, split, again=True, score=False, wait=True):
@@ -69,20 +69,31 @@ def train_run(network, scorer, config, split, run, folder):
                 bar.set_postfix(cost=f'{cost:.3f}', refresh=False)
             seconds = time.perf_counter() - epoch_begin
             if split.val is not None:
+                estimate(network, frames, clips, config, run)
                 scores, val_cost = score_clips(scorer, split, split.val, config, 'val', statistics)
                 accuracy = float(np.mean(scores.argmax(axis=1) == list(split.val.values())))
                 validated = [val_cost, accuracy]
                 if accuracy >= best_accuracy:  # of equal ones the latest, as in the study
                     best_accuracy, best_weights = accuracy, model.get_weights()
             log.add(epoch, cost, *validated, seconds, float(config['learning_rate']), *map(float, log_learn_values(model).values()))
-    # files
-    if best_weights is not None:
+    if best_weights is None:
+        estimate(network, frames, clips, config, run)
+    else:
         model.set_weights(best_weights)
+    # files
     network.save(folder)
     about = {'run': run, 'normalize_mean': statistics[0], 'normalize_std': statistics[1],
              'train_seconds': time.perf_counter() - begin}
     write_json(folder / 'model.json', about)
     return about
+
+
+def estimate(network, frames, clips, config, run):
+    """Estimate the statistics of batch normalisation anew, if the configuration asks for it: see training.estimate_statistics."""
+    if config.get('statistics_passes'):
+        rng = np.random.default_rng([config['seed'], run, 1])  # of its own, so that the draws of training stay the same
+        passes = (sample_patches(clips, config, rng)[0] for _ in range(config['statistics_passes']))
+        estimate_statistics(network.model, network.statistics_step, frames, passes, config['batch_size'])
 
 
 def train_epoch(step, frames, labels, starts, clip, learning_rate, config):

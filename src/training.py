@@ -3,6 +3,7 @@ import numpy as np
 
 import models_proto
 from backend import tf
+from layers import BatchNormalization
 from pretrained import NETWORKS
 from shared import UserError
 
@@ -68,6 +69,57 @@ def make_train_step(model, weight_decay, optimizer='SGD_clip', pretrained_factor
         patches = cut_patches(frames, starts, model.input_shape[1])
         return apply_step(model, weight_decay, patches, labels, learning_rate, optimizer, pretrained_factor)
     return step
+
+
+def make_statistics_step(model):
+    """A compiled step(frames, starts) -> list of (mean, variance) of each layer of batch normalisation on patches cut on the device.
+
+    Weights stay as they are and dropout is off; each layer normalises by the statistics of the batch that it returns.
+    """
+    layers = normalised_layers(model)
+
+    @tf.function(input_signature=[frames_spec(model), tf.TensorSpec((None,), tf.int64)])
+    def step(frames, starts):
+        for layer in layers:
+            layer.collecting = True
+        try:
+            model(cut_patches(frames, starts, model.input_shape[1]), training=False)
+        finally:
+            for layer in layers:
+                layer.collecting = False
+        return [layer.collected for layer in layers]
+    return step
+
+
+def normalised_layers(model):
+    """The layers of batch normalisation of a model, also of models in it (list)."""
+    return [inner for layer in model.layers for inner in (normalised_layers(layer) if hasattr(layer, 'layers') else [layer])
+            if isinstance(inner, BatchNormalization)]
+
+
+def estimate_statistics(model, step, frames, passes, batch_size):
+    """Replace the moving statistics of batch normalisation by plain averages over training patches, with the weights as they are.
+
+    With one update per epoch, moving averages of momentum 0.99 lag behind the weights when training stops: the network that is evaluated
+    is then not the one that was trained. Source of the idea: Wu and Johnson, Rethinking "batch" in BatchNorm (arXiv 2105.07576), "precise BN".
+
+    Args:
+        step: from make_statistics_step.
+        frames: (T, M) tensor of the training clips.
+        passes: iterable of start frames (N,) of the patches of each pass.
+        batch_size: patches at once; averages over batches are weighted by their patches.
+    """
+    total, layers = 0, normalised_layers(model)
+    sums = [[tf.zeros_like(layer.moving_mean), tf.zeros_like(layer.moving_variance)] for layer in layers]
+    for starts in passes:
+        for first in range(0, len(starts), batch_size):
+            batch = starts[first:first + batch_size]
+            for both, values in zip(sums, step(frames, batch)):
+                both[:] = [part + len(batch) * value for part, value in zip(both, values)]
+            total += len(batch)
+    for layer, (mean, variance) in zip(layers, sums):
+        layer.moving_mean.assign(mean / total)
+        layer.moving_variance.assign(variance / total)
 
 
 def apply_episode(model, distance, num_classes, support, support_labels, query, labels, learning_rate, optimizer='SGD_clip',

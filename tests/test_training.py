@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
+import models_proto
 import models_sl
 from backend import keras, set_up_device, tf
-from layers import Seeds
+from layers import BatchNormalization, FrameNormalization, NormalizedConv2D, Seeds
 from network import count_parameters, load_weights, randomise
 from patches import Clips, sample_patches
 from scoring import Forms, Scorer, make_scorer, score_clips
 from shared import UserError
 from supervised import train_epoch
-from training import check_cost, cut_patches, make_train_step
+from training import check_cost, cut_patches, estimate_statistics, make_statistics_step, make_train_step, normalised_layers
 
 # Keras's own, when it stores weights under NumPy 2
 pytestmark = pytest.mark.filterwarnings('ignore:__array__ implementation:DeprecationWarning')
@@ -381,3 +382,48 @@ def test_other_threads_do_not_disturb_the_weights_that_a_run_begins_with():
     assert all(np.array_equal(a, variable.numpy()) for a, variable in zip(alone, model.variables))
     randomise(model, build, 6)
     assert not all(np.array_equal(a, variable.numpy()) for a, variable in zip(alone, model.variables))
+
+
+# ---- statistics of batch normalisation, estimated anew -----------------------------------------------------------------
+
+def layer_by_layer(model, patches):
+    """Statistics of each layer of batch normalisation on patches, by NumPy, each on what the normalised layers before it give."""
+    x, found = patches, []
+    for layer in model.layers[1:]:
+        if not isinstance(layer, BatchNormalization):
+            x = layer(x, training=False)
+            continue
+        x = np.asarray(x, np.float64)
+        axes, shape = ((0, 2, 3), (1, -1, 1, 1)) if isinstance(layer, FrameNormalization) else ((0, 1, 2), (1, 1, 1, -1))
+        mean, variance = x.mean(axis=axes), x.var(axis=axes)
+        found.append((mean, variance * (x.size / mean.size) / (x.size / mean.size - 1)))  # unbiased
+        scale, offset = (np.asarray(values).reshape(shape) for values in (layer.gamma, layer.beta))
+        x = ((x - mean.reshape(shape)) / np.sqrt(variance.reshape(shape) + 1e-3) * scale + offset).astype(np.float32)
+        if isinstance(layer, NormalizedConv2D):
+            x = layer.activation(tf.nn.bias_add(tf.nn.conv2d(x, layer.kernel, 1, layer.padding), layer.bias))
+    return found
+
+
+@pytest.mark.parametrize('models, number', [(models_sl, 1), (models_sl, 2), (models_sl, 3), (models_proto, 2)])
+def test_estimated_statistics_are_those_of_numpy(models, number):
+    config = {'model_number': number, 'n_frames': 128, 'pre_processing': 'logEPS', 'normalize': None, 'num_classes_dataset': 3, 'filters': 8}
+    rng, model = np.random.default_rng(0), models.build(config, 128, seed=1)
+    for layer in normalised_layers(model):
+        layer.gamma.assign(rng.uniform(0.5, 1.5, layer.gamma.shape))
+        layer.beta.assign(rng.normal(0, 0.3, layer.beta.shape))
+    frames = (rng.normal(-3, 2, (600, 128)) + np.sin(np.arange(128))).astype(np.float32)
+    passes = [rng.integers(0, 600 - 128, 6) for _ in range(2)]
+    statistics = {id(variable) for layer in normalised_layers(model) for variable in (layer.moving_mean, layer.moving_variance)}
+    before = [variable.numpy() for variable in model.variables if id(variable) not in statistics]
+    estimate_statistics(model, make_statistics_step(model), tf.constant(frames), passes, batch_size=4)
+    assert all((a == b.numpy()).all() for a, b in zip(before, (v for v in model.variables if id(v) not in statistics), strict=True))
+    batches = [starts[i:i + 4] for starts in passes for i in (0, 4)]
+    each = [layer_by_layer(model, np.stack([frames[start:start + 128] for start in batch])) for batch in batches]
+    assert len(each[0]) == {1: 1, 2: 1, 3: 6}.get(number if models is models_sl else None, 6)
+    for place, layer in enumerate(normalised_layers(model)):
+        for variable, kind in ((layer.moving_mean, 0), (layer.moving_variance, 1)):
+            expected = np.average([values[place][kind] for values in each], axis=0, weights=[len(batch) for batch in batches])
+            np.testing.assert_allclose(variable.numpy(), expected, rtol=2e-4, atol=2e-5)
+    once = [variable.numpy() for variable in model.variables]
+    estimate_statistics(model, make_statistics_step(model), tf.constant(frames), passes, batch_size=4)
+    assert all((a == b.numpy()).all() for a, b in zip(once, model.variables, strict=True))  # deterministic, and its own fixed point
