@@ -219,7 +219,7 @@ def class_table(files, classes):
     groups = files.groupby('class')
     return pd.DataFrame([{'class': name, 'clips': len(own), 'recordings': own['recording'].nunique(), 'seconds': own['seconds'].sum(),
                           'shortest': own['seconds'].min(), 'median': own['seconds'].median(), 'longest': own['seconds'].max(),
-                          'level': own['level'].median()} for name in classes for own in [groups.get_group(name)]])
+                          'level in dB': own['level'].median()} for name in classes for own in [groups.get_group(name)]])
 
 
 def judge_size(table, report):

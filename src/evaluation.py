@@ -70,6 +70,11 @@ def describe(values):
     return f'{mean:.3f} +- {std:.3f} ({more})'
 
 
+def probability(p):
+    """A p-value as text; '' where there is none."""
+    return '' if np.isnan(p) else '< 0.001' if p < 0.001 else f'{p:.3f}'
+
+
 def write_decisions(folder, keys, audio, truth, scores, classes):
     """Write one model's decisions on the test set into its folder; returns its accuracy.
 

@@ -16,6 +16,7 @@ import calibration
 import classifier
 import diagnosis
 import embeddings
+import evaluation
 import figures
 import plans
 import shallow
@@ -125,7 +126,7 @@ def comparison_table(rows, method):
             sign, other = (1, row.other) if row.method == method else (-1, row.method)
             low, high = sorted([sign * row.low, sign * row.high])
             lines.append([largest, method, other, f'{sign * row.difference:+.3f}', f'{low:+.3f} to {high:+.3f}' if np.isfinite(low) else '',
-                          '' if np.isnan(row.p) else f'{row.p:.3f}'])
+                          evaluation.probability(row.p)])
     return {'head': ['n', 'method', 'other', 'difference', '95 % interval', 'p'], 'rows': lines}
 
 

@@ -272,15 +272,10 @@ def comparison_markdown(summary, pairs):
                 sign, other = (1, row.other) if row.method == best else (-1, row.method)
                 low, high = sorted([sign * row.low, sign * row.high])
                 lines.append([n_shot, best, other, f'{sign * row.difference:+.3f}',
-                              f'{low:+.3f} to {high:+.3f}' if np.isfinite(low) else '', probability(row.p), probability(row.p_holm),
+                              f'{low:+.3f} to {high:+.3f}' if np.isfinite(low) else '', evaluation.probability(row.p), evaluation.probability(row.p_holm),
                               f'{row.pairs} in {row.folds} fold{"s" * (row.folds > 1)}'])
     head = ['n', 'best', 'other', 'difference', '95 % interval', 'p', 'p (Holm)', 'pairs']
     return markdown(head, lines) if lines else ''
-
-
-def probability(p):
-    """A p-value as text; '' where there is none."""
-    return '' if np.isnan(p) else '< 0.001' if p < 0.001 else f'{p:.3f}'
 
 
 def cost_markdown(costs):
