@@ -80,7 +80,7 @@ def test_too_few_clips_are_refused_by_name_and_count():
     few = list(labels.values()).count(1)
     assert 0 < few < 5
     with pytest.raises(UserError, match=rf'^n_shot=5, but these classes have fewer training clips: engine \({few}\)\. '
-                                        rf'Choose n_shot up to {few}, or n_shot=all$'):
+                                        rf'Choose n_shot up to {few}, n_shot=all, or allow_fewer=True$'):
         draw(labels=labels)
     assert len(draw(labels=labels, n_shot=few)) == 3 * few
 

@@ -1,4 +1,5 @@
 """Reports: the folder with tables and figures, and the results section of the README."""
+import json
 import re
 import shutil
 import sys
@@ -18,7 +19,7 @@ from conftest import results
 from results import add_results, experiments_folder, read_results, results_path
 from shared import UserError, write_dataset, write_table
 
-FILES = {'.lock', 'report.md', 'accuracy.tsv', 'paired.tsv', 'verdicts.tsv', 'costs.tsv'}
+FILES = {'.lock', 'report.html', 'report.md', 'accuracy.tsv', 'paired.tsv', 'verdicts.tsv', 'costs.tsv'}
 CURVES = {'accuracy_toy.png', 'accuracy_toy.pdf'}
 
 
@@ -71,7 +72,8 @@ def test_report(toy, capsys):
     assert '](accuracy_toy.png)' in text and 'Beside figures' not in text  # there is no reference for this data set
     assert text.endswith(reporting.LEGEND)
     printed = capsys.readouterr().out
-    assert cells(printed, 'accuracy, mean') == accuracy and printed.endswith(f'|\n\nreport: {folder / "report.md"}\n')
+    assert cells(printed, 'accuracy, mean') == accuracy and printed.endswith(
+        f'|\n\nreport: {folder / "report.html"} (open it in a browser), {folder / "report.md"}\n')
     for name, table in (('accuracy', analysis.summarise(rows)), ('paired', analysis.compare(rows)), ('costs', analysis.costs(rows))):
         stored = pd.read_csv(folder / f'{name}.tsv', sep='\t', dtype={'n_shot': str})
         pd.testing.assert_frame_equal(stored, table, check_dtype=False, rtol=1e-5)
@@ -90,11 +92,11 @@ def test_verdicts_stand_in_the_report(data_folder):
 
 
 def test_all_clips_alone(toy):
-    """There is no n to draw: the tables must come all the same."""
+    """Without any number n, the figure has one place."""
     folder = reporting.write(results({'n_shot': 'all'}), 'toy')
     text = (folder / 'report.md').read_text()
-    assert 'n = all' in text and '.png' not in text and files(folder) == FILES
-    assert 'docs/' not in reporting.section(results({'n_shot': 'all'}))
+    assert 'n = all' in text and files(folder) == FILES | CURVES
+    assert 'docs/toy.png' in reporting.section(results({'n_shot': 'all'}))
 
 
 def test_methods_that_could_not_be_run(toy, capsys):
@@ -147,13 +149,16 @@ def test_nothing_half_written_when_it_fails(toy, monkeypatch):
     assert tree(experiments_folder() / 'report_toy') == before and not temporary_files(toy)
 
 
-def test_configurations_tell_what_was_set(toy):
-    folder = experiments_folder() / 'fold_0_2'
-    folder.mkdir(parents=True)
-    (folder / 'config.json').write_text('{"overrides": {"epochs": 60, "n_shot": 5, "dataset": "toy", "num_experiment_runs": 2}}')
+def test_configurations_tell_what_differs(toy):
+    """Of the resolved configurations, whatever was set on the command line; of the representation, what differs in it."""
+    for number, epochs, bands in ((1, 200, 128), (2, 60, 64)):
+        config = {'epochs': epochs, 'batch_size': 256, 'representation': {'n_mels': bands, 'hop': 1024}, 'n_shot': 5, 'dataset': 'toy', 'overrides': {}}
+        (experiments_folder() / f'fold_0_{number}').mkdir(parents=True)
+        (experiments_folder() / f'fold_0_{number}/config.json').write_text(json.dumps(config))
     rows = results({}, {'config_hash': 'bbbbbbbb', 'experiment': 'fold_0_2'})
     _, text = (reporting.write(rows, 'toy') / 'report.md').read_text().split('### Configurations\n\n')
-    assert text.startswith('- VGG [aaaaaaaa]: e.g. experiments/fold_0_1\n- VGG [bbbbbbbb]: e.g. experiments/fold_0_2 (epochs=60)\n')
+    assert text.startswith('- VGG [aaaaaaaa]: e.g. experiments/fold_0_1 (epochs=200, representation: n_mels=128)\n'
+                           '- VGG [bbbbbbbb]: e.g. experiments/fold_0_2 (epochs=60, representation: n_mels=64)\n')
 
 
 # ---- confusion matrices ----------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def test_all_runs_are_there_and_reported(whole):
     assert len(lines) == RUNS and [line.rpartition(':')[0].strip() for line in lines[:6]] == first
     state = rows(data / 'experiments/reproduce_demo.tsv')
     assert len(state) == RUNS + 1 and {row[5] for row in state[1:]} == {'done'}
-    report = data / 'experiments/report_demo'
+    report = data / 'experiments/report_demo_tones_part'
     assert {'report.md', 'accuracy.tsv', 'paired.tsv', 'verdicts.tsv', 'costs.tsv', 'accuracy_tones.png', 'accuracy_tones.pdf',
             'confusion_tones_TIMBRE.png'} <= {path.name for path in report.iterdir()}
     assert '| TIMBRE ' in output and f'report: {report / "report.md"}' in output
@@ -228,7 +228,7 @@ def test_methods_without_checkpoint_are_named(tones, tmp_path):
     output = succeeded(done)
     assert re.search(r'transfer: left out, no weights of VGGish\. .*download\.py vggish', output)
     assert re.search(r'\| transfer +\| needs the weights of VGGish +\|', output)
-    assert 'needs the weights of VGGish' in (data / 'experiments/report_demo/report.md').read_text()
+    assert 'needs the weights of VGGish' in (data / 'experiments/report_demo_tones_part/report.md').read_text()
     last = ['transfer', 'tones', '', '', '', 'left out', 'needs the weights of VGGish']
     assert rows(data / 'experiments/reproduce_demo.tsv')[-1] == last
 

@@ -107,7 +107,8 @@ def test_nothing_but_own_lines_is_printed(chain):
                            *[fr'run {run} of 3: accuracy .*' for run in (1, 2, 3)],
                            r'TIMBRE, tones fold 1, n_shot 2: accuracy .* \(3 runs, .*\)',
                            f'results: {folder}/experiments/{name}', 'next: python report.py dataset=tones'],
-        'report.py': ['', *[r'\|.*\|'] * 4, '', f'report: {folder}/experiments/report_tones/report.md'],
+        'report.py': ['', *[r'\|.*\|'] * 4, '', f'report: {folder}/experiments/report_tones/report.html .open it in a browser., '
+                      f'{folder}/experiments/report_tones/report.md'],
     }
     for script, patterns in expected.items():
         lines = chain.done[script].stdout.split('\n')[:-1]
@@ -277,7 +278,7 @@ def test_report_is_the_table_of_results(chain):
     header, *table = rows(folder / 'accuracy.tsv')
     assert header[:5] == ['dataset', 'method', 'n_shot', 'mean', 'std'] and [row[:5] for row in table] == summary
     assert {path.name for path in folder.iterdir()} == {
-        '.lock', 'report.md', 'accuracy.tsv', 'paired.tsv', 'verdicts.tsv', 'costs.tsv', 'accuracy_tones.png', 'accuracy_tones.pdf',
+        '.lock', 'report.html', 'report.md', 'accuracy.tsv', 'paired.tsv', 'verdicts.tsv', 'costs.tsv', 'accuracy_tones.png', 'accuracy_tones.pdf',
         'confusion_tones_TIMBRE.png', 'confusion_tones_knn_mfcc.png'}
 
 
@@ -630,7 +631,7 @@ def test_demo_with_a_broken_file(tmp_path):
     assert table[0] == ['accuracy, mean +- std (runs)', 'n = 1', 'n = 2']
     assert [line[0] for line in table[2:]] == ['TIMBRE', 'knn_mfcc', 'proto, 4 filters']
     assert all(re.fullmatch(r'[01]\.\d{3} \+- 0\.\d{3} \(2\)', cell) for line in table[2:] for cell in line[1:])
-    assert (data / 'experiments/report_demo/accuracy_mine.png').read_bytes().startswith(b'\x89PNG')
+    assert (data / 'experiments/report_demo_mine_part/accuracy_mine.png').read_bytes().startswith(b'\x89PNG')
     header, *results = rows(data / 'experiments/results.tsv')
     assert len(results) == 12
     bad = next(key for key, path in rows(data / 'index/mine/index_mine_folds_all.tsv') if path == 'low/low_2.wav')
@@ -654,7 +655,7 @@ GROUPS = {'preprocess.py': 'config_preprocess', 'sl_train.py': 'config_sl', 'knn
 
 @pytest.mark.parametrize('script', [*GROUPS, 'sl_evaluate.py', 'transfer_evaluate.py', 'vggish_smoke_test.py', 'smoke_test.py', 'report.py',
                                     'index_folder.py', 'index_us8k.py', 'index_asc.py', 'index_esc.py', 'make_demo_sounds.py',
-                                    'download.py'])
+                                    'download.py', 'index_table.py', 'check.py', 'fit.py', 'classify.py', 'export.py'])
 def test_help_tells_usage_and_keys(tmp_path, script):
     text = succeeded(warm(script, '--help', data_folder=tmp_path))
     assert text.startswith('usage:') and re.search(fr'Usage:\s+.*python \S*{re.escape(script)}', text), text

@@ -366,7 +366,7 @@ def test_entries_name_their_data_sets(entry):
 
 def test_what_is_fixed_cannot_be_configured():
     for override in ('resample_sr=8000', 'hop=80', 'n_mels=128'):
-        with pytest.raises(UserError, match='is not understood: expected key=value with a key of: .*resampler'):
+        with pytest.raises(UserError, match='is not understood.*: expected key=value with a key of: .*resampler'):
             settings(override)
     for kind in ('time-freq', 'waveform'):
         with pytest.raises(UserError, match=f"type='{kind}' is not valid here, the configuration lacks .*resample_sr"):
