@@ -247,10 +247,10 @@ def test_what_is_unlike_the_training_clips_is_none_of_the_classes(fitted, record
     assert row['class'] == classifier.NONE and row['best'] == 'high' and row['runner_up'] in ('low', 'mid')
 
 
-def test_an_interrupted_command_continues(fitted, recordings, tmp_path):
+def test_an_interrupted_command_continues(neighbours, recordings, tmp_path):
     """Files that are in the partial table are not read again; files that changed are."""
-    command = 'classify.py', 'notes', recordings / 'a high.wav', recordings / 'b low.flac', '--csv', tmp_path / 'out.csv'
-    first = succeeded(warm(*command, data_folder=fitted))
+    command = 'classify.py', 'neighbours', recordings / 'a high.wav', recordings / 'b low.flac', '--csv', tmp_path / 'out.csv'
+    first = succeeded(warm(*command, data_folder=neighbours))
     assert 'done already' not in first
     whole = (tmp_path / 'out.csv').read_bytes()
     # what a kill would leave: the rows of one file, and a half-written line
@@ -258,12 +258,12 @@ def test_an_interrupted_command_continues(fitted, recordings, tmp_path):
               'def killed(self, *a, **k):\n    for i, item in enumerate(real(self, *a, **k)):\n        yield item\n        raise SystemExit(9)\n'
               'classifier.Classifier.decisions = killed; sys.argv = {argv!r}; runpy.run_path(sys.argv[0], run_name="__main__")')
     argv = [str(ROOT / 'src/classify.py'), *map(str, command[1:])]
-    done = subprocess.run([sys.executable, '-c', script.format(src=str(ROOT / 'src'), argv=argv)], env=commands.environment(fitted),
+    done = subprocess.run([sys.executable, '-c', script.format(src=str(ROOT / 'src'), argv=argv)], env=commands.environment(neighbours),
                           capture_output=True, text=True)
     assert done.returncode == 9 and (tmp_path / 'out.csv.partial').exists(), done.stderr
     with open(tmp_path / 'out.csv.partial', 'a') as file:
         file.write('["half a li')
-    assert '1 of 2 files are done already' in succeeded(warm(*command, data_folder=fitted))
+    assert '1 of 2 files are done already' in succeeded(warm(*command, data_folder=neighbours))
     assert (tmp_path / 'out.csv').read_bytes() == whole
 
 
