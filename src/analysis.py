@@ -136,7 +136,7 @@ def recommend(rows, key):
         rows: rows of results.tsv of one data set.
         key: function (method's name) -> its place, the cheapest first.
 
-    Returns a dictionary (n_shot, method, mean, low, high) and a list of other methods' names.
+    Returns a dictionary (n_shot, method as in `labelled`, its name alone, mean, low, high) and a list of other methods.
     """
     rows = newest(rows)
     largest = max(rows['n_shot'], key=position)
@@ -151,7 +151,7 @@ def recommend(rows, key):
     pairs = compare(rows)
     equal = [row.other if row.method == chosen else row.method for row in pairs.itertuples()
              if chosen in (row.method, row.other) and not row.p < 0.05]
-    return {'n_shot': largest, 'method': chosen, **summary.loc[chosen, ['mean', 'low', 'high']].to_dict()}, equal
+    return {'n_shot': largest, 'method': chosen, 'name': rows.loc[rows['label'] == chosen, 'method'].iloc[0], **summary.loc[chosen, ['mean', 'low', 'high']].to_dict()}, equal
 
 
 def recommendation(best, equal):

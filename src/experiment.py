@@ -11,6 +11,8 @@ import shutil
 import time
 from pathlib import Path
 
+import pandas as pd
+
 import evaluation
 import figures
 from configuration import check, differences, parse_overrides, print_overrides, same_experiment
@@ -116,6 +118,13 @@ def draw_confusion(folder):
         classes, counts = evaluation.add_confusions(models)
         title = f'{len(models)} run(s), accuracy {counts.trace() / counts.sum():.3f}'
         figures.draw(folder / 'confusion_matrix.png', figures.confusion, counts, classes, title)
+
+
+def draw_training(folder):
+    """Draw training.png of an experiment: cost, and accuracy where it is logged, of all runs while they trained."""
+    logs = [pd.read_csv(path, sep='\t') for model in finished_models(folder) if (path := folder / model / 'train_log.tsv').is_file()]
+    if logs:
+        figures.draw(folder / 'training.png', figures.training, logs, f'{folder.name}: {len(logs)} run(s)')
 
 
 # ---- the sounds of an experiment -------------------------------------------------------------------------------------

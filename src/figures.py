@@ -150,6 +150,29 @@ def timeline(spectrogram, rows, events, title, path):
     save(figure, path, 110)
 
 
+def training(logs, title, path):
+    """Draw how the cost falls, and the accuracy rises, while networks train.
+
+    Args:
+        logs: train_log.tsv of each run (list of DataFrame): by epoch with train_cost and perhaps val_accuracy, or by update with loss and
+            accuracy (of the query patches).
+        path: image file.
+    """
+    time, cost, accuracy = (('epoch', 'train_cost', 'val_accuracy') if 'train_cost' in logs[0] else ('update', 'loss', 'accuracy'))
+    shown = [(cost, 'training cost')] + ([(accuracy, accuracy.replace('val_', 'validation '))] if accuracy in logs[0] else [])
+    figure, axes = plt.subplots(len(shown), 1, figsize=(7, 2.6 * len(shown) + 0.5), sharex=True, squeeze=False, layout='constrained')
+    for place, (column, label) in zip(axes[:, 0], shown):
+        for number, log in enumerate(logs):
+            place.plot(log[time], log[column], linewidth=1, alpha=0.8, color=style(number)['color'], label=f'run {number + 1}')
+        place.set(ylabel=label, ylim=(0, 1.02) if column == accuracy else (0, None))
+        place.grid(alpha=0.3)
+    axes[0, 0].set_title(title)
+    axes[-1, 0].set_xlabel(time)
+    if len(logs) > 1:
+        axes[0, 0].legend(fontsize=8)
+    save(figure, path, 110)
+
+
 def reliability(confidences, right, counts, title, path):
     """Draw a reliability diagram: share of right decisions (B,) over their mean probability (B,), with the number of clips (B,)."""
     figure, axes = plt.subplots(figsize=(4.6, 4.4), layout='constrained')

@@ -88,7 +88,7 @@ def best_method(dataset, overrides):
                         f'name one with --method')
     best, equal = analysis.recommend(rows, plans.cost)
     print(analysis.recommendation(best, equal))
-    return best['method']
+    return best['name']
 
 
 def configurator(name, args):

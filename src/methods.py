@@ -15,7 +15,7 @@ import pretrained
 import representation
 import shallow
 from configuration import KEYS, configuration_from_command_line, configure, parse_arguments
-from experiment import check_unheard, draw_confusion, find_experiment, finished_models
+from experiment import check_unheard, draw_confusion, draw_training, find_experiment, finished_models
 from fewshot import PARTS, DataSplit, split_key
 from results import experiments_folder
 from shared import UserError, atomic
@@ -243,6 +243,7 @@ def train_from_command_line(doc, group, before=None, evaluate_with=None, **optio
         backend.set_up_device()
     experiment = method.train(config, split, **options)
     draw_confusion(experiments_folder() / experiment)
+    draw_training(experiments_folder() / experiment)
     evaluate_script = evaluate_with and evaluate_with(config)
     print(f'next: python {evaluate_script} {experiment}' if evaluate_script else
           f'results: experiments/{experiment}\nnext: python report.py dataset={config["dataset"]}')

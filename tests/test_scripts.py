@@ -245,6 +245,7 @@ def test_files_of_a_model_agree(chain, method):
 
     folder = getattr(chain, method)
     assert (folder / 'confusion_matrix.png').read_bytes().startswith(b'\x89PNG')
+    assert (folder / 'training.png').is_file() == (folder / models(folder)[0] / 'train_log.tsv').is_file()
     lines = dict(line.split(': ', 1) for line in (folder / 'experiment.result').read_text().splitlines())
     assert lines['Experiment'] == folder.name
     np.testing.assert_allclose(json.loads(lines['Accuracies']), accuracies, atol=1e-6)

@@ -233,7 +233,7 @@ RESULTS = ['class_report.tsv', 'confusion_matrix.tsv', 'test.result', 'test_pred
 def test_files_and_log(data, kept, vggish_checkpoint):
     experiment, trained, evaluated = kept
     assert {path.name for path in experiment.iterdir()} == \
-        {'config.json', 'models.list', 'experiment.result', 'confusion_matrix.png', 'sounds.tsv', '.lock',
+        {'config.json', 'models.list', 'experiment.result', 'confusion_matrix.png', 'training.png', 'sounds.tsv', '.lock',
          *[model.name for model in models(experiment)]}
     config = json.loads((experiment / 'config.json').read_text())
     wanted = {'method': 'transfer_train', 'weights_sha256': digest(vggish_checkpoint), 'n_frames': 96, 'grid': 96}
