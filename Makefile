@@ -55,7 +55,7 @@ $(VENV)/ready: requirements.txt
 	@$(PYTHON) aux/check_python.py
 	@echo "creating .venv and installing the packages of requirements.txt (2.7 GB on disk, a minute or two) ..."
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(PY) -m pip install --quiet --no-compile --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 clean:

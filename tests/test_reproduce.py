@@ -76,7 +76,7 @@ def test_all_runs_are_there_and_reported(whole):
     report = data / 'experiments/report_demo_tones_part'
     assert {'report.md', 'accuracy.tsv', 'paired.tsv', 'verdicts.tsv', 'costs.tsv', 'accuracy_tones.png', 'accuracy_tones.pdf',
             'confusion_tones_TIMBRE.png'} <= {path.name for path in report.iterdir()}
-    assert '| TIMBRE ' in output and f'report: {report / "report.md"}' in output
+    assert '| TIMBRE ' in output and f'report: {report / "report.html"} (open it in a browser), {report / "report.md"}' in output
     for word in ('oneDNN', 'WARNING', 'retracing', 'Traceback'):
         assert word not in output + (data / 'experiments/reproduce_demo.log').read_text()
 
