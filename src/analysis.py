@@ -136,7 +136,7 @@ def recommend(rows, key):
         rows: rows of results.tsv of one data set.
         key: function (method's name) -> its place, the cheapest first.
 
-    Returns a dictionary (n_shot, method as in `labelled`, its name alone, mean, low, high) and a list of other methods.
+    Returns a dictionary (n_shot, method as in `labelled`, its name alone, mean, low, high, others: how many) and a list of other methods.
     """
     rows = newest(rows)
     largest = max(rows['n_shot'], key=position)
@@ -151,7 +151,7 @@ def recommend(rows, key):
     pairs = compare(rows)
     equal = [row.other if row.method == chosen else row.method for row in pairs.itertuples()
              if chosen in (row.method, row.other) and not row.p < 0.05]
-    return {'n_shot': largest, 'method': chosen, 'name': rows.loc[rows['label'] == chosen, 'method'].iloc[0], **summary.loc[chosen, ['mean', 'low', 'high']].to_dict()}, equal
+    return {'n_shot': largest, 'method': chosen, 'name': rows.loc[rows['label'] == chosen, 'method'].iloc[0], **summary.loc[chosen, ['mean', 'low', 'high']].to_dict(), 'others': len(summary) - 1}, equal
 
 
 def recommendation(best, equal):
@@ -159,7 +159,7 @@ def recommendation(best, equal):
     interval = f', 95 % interval {best["low"]:.3f} to {best["high"]:.3f}' if np.isfinite(best['low']) else ''
     return (f'Use {best["method"]}: accuracy {best["mean"]:.3f} at n = {best["n_shot"]}{interval}. ' +
             (f'Not distinguishable from it by these results: {", ".join(equal)}.' if equal else
-             'No other method was as good.'))
+             'The others are worse.' if best['others'] else 'No other method was measured.'))
 
 
 def paired_test(differences):

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+import analysis
 from analysis import (
     REFERENCE_COLUMNS,
     compare,
@@ -326,3 +327,20 @@ def test_the_best_method_against_the_others():
         ['5', 'VGG', 'TIMBRE', '+0.200', '-0.048 to +0.448', '0.074', '0.074', '3 in 1 fold'],
         ['5', 'VGG', 'proto', '+0.300', '', '', '', '1 in 1 fold']]
     assert comparison_markdown(summarise(results({})), compare(results({}))) == ''
+
+
+# ---- which method to use -----------------------------------------------------------------------------------------------
+
+def test_the_cheapest_of_nearly_equal_methods_is_recommended():
+    """Within one standard error of the best mean the cheaper method wins; what the paired test cannot tell apart is named."""
+    accuracies = {'dear': [0.90, 0.92, 0.88, 0.91], 'cheap': [0.89, 0.92, 0.87, 0.92], 'worse': [0.50, 0.55, 0.45, 0.52]}
+    rows = results(*({'method': method, 'fold': fold, 'accuracy': accuracy} for method, values in accuracies.items()
+                     for fold, accuracy in enumerate(values)), {'method': 'worse', 'n_shot': '1', 'accuracy': 1.0})
+    best, equal = analysis.recommend(rows, ['cheap', 'dear', 'worse'].index)
+    assert (best['method'], best['name'], best['n_shot'], equal) == ('cheap', 'cheap', '5', ['dear'])
+    text = analysis.recommendation(best, equal)
+    assert text.startswith('Use cheap: accuracy 0.900 at n = 5, 95 % interval 0.') and text.endswith('Not distinguishable from it by these results: dear.')
+    best, equal = analysis.recommend(rows, ['worse', 'dear', 'cheap'].index)
+    assert best['method'] == 'dear'  # worse is not within the error
+    alone, equal = analysis.recommend(rows[rows['method'] == 'worse'], lambda method: 0)
+    assert analysis.recommendation(alone, equal).endswith('No other method was measured.')
