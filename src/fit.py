@@ -73,7 +73,7 @@ def read_arguments():
         raise UserError(f'there is no method {args.method!r} in config_methods; there are: {listing(plans.config_file.config_methods, 99)}')
     if not 0 < args.kept <= 1:
         raise UserError(f'--kept {args.kept}: expected a share above 0, up to 1')
-    args.overrides = parse_overrides(args.overrides, plans.method_keys())
+    args.overrides = parse_overrides(args.overrides, plans.method_keys() - set(plans.SPECTROGRAM_KEYS))
     print_overrides(args.overrides)
     return args
 

@@ -21,6 +21,11 @@ def method_of(name):
     return METHODS[group], getattr(config_file, group)[entry]
 
 
+def reads_spectrograms(name):
+    """Whether a method in config_methods reads what `preprocess.py spec` makes."""
+    return method_of(name)[0].kind is representation.SPECTROGRAMS
+
+
 def needs_checkpoint(name):
     """Whether a method in config_methods starts from a pretrained network."""
     return method_of(name)[0].pretrained
@@ -31,6 +36,8 @@ def needed_weights(name):
     return f'needs the weights of {pretrained.NETWORKS[method_of(name)[1]["network"]].title}'
 
 
+# keys of preprocess.py that a plan may set for all methods on spectrograms
+SPECTROGRAM_KEYS = ('spectrogram_type', 'hop', 'n_fft', 'n_mels', 'cqt_bins')
 # groups of config_methods, the cheapest first: frozen networks, nearest neighbours, fine-tuned networks, networks from scratch
 COST = ('config_frozen', 'config_knn_audioset', 'config_knn_mfcc', 'config_transfer', 'config_transfer_proto', 'config_sl', 'config_proto')
 
@@ -45,7 +52,8 @@ def method_keys():
     fixed = {'load_model', 'resume', 'audio_folder', 'num_experiment_runs', 'network', *(key for *_, values in
              config_file.config_methods.values() for key in values if key != 'save_weights')}
     allowed = {key for key, (_, role) in KEYS.items() if role in ('method', 'evaluation', 'output', 'run', 'machine')} - fixed
-    return (allowed | {'skip_missing', 'allow_fewer'}) & set().union(*(method_of(name)[1] for name in config_file.config_methods))
+    present = set().union(*(method_of(name)[1] for name in config_file.config_methods))
+    return (allowed | {'skip_missing', 'allow_fewer'}) & present | set(SPECTROGRAM_KEYS)
 
 
 @dataclass(eq=False)
@@ -94,8 +102,9 @@ class Plan:
                             f'{", ".join(config_file.config_methods)}')
         keys = method_keys()
         self.settings = {key: value for key, value in config.items() if key in keys}
-        useless = [key for key in config['overrides'] if key in self.settings
-                   and not any(key in method_of(method)[1] for method in config['methods'])]
+        self.spectrogram = {key: config[key] for key in SPECTROGRAM_KEYS if key in config}
+        useless = [key for key in config['overrides'] if key in self.settings and not any(
+            key in method_of(method)[1] or key in self.spectrogram and reads_spectrograms(method) for method in config['methods'])]
         if useless:
             raise UserError(f'{listing(useless)}: no method of the plan has such a key')
         networks = {entry['network'] for method in config['methods'] if 'network' in (entry := method_of(method)[1])}
@@ -139,7 +148,12 @@ class Plan:
         definition, keys = method_of(method)
         values = {**differing, **{key: value for key, value in self.settings.items() if key in keys},
                   'dataset': dataset, 'fold': fold, 'n_shot': n_shot, 'seed': self.config['seed'], 'num_experiment_runs': runs}
+        if self.spectrogram and reads_spectrograms(method):  # a representation of its own beside that of other experiments
+            values['audio_representation_folder'] = f'audio_representation/{self._identifier(dataset)}__time-freq/'
         return definition.configure(entry, [f'{key}={value!r}' for key, value in values.items()])
+
+    def _identifier(self, dataset):
+        return '-'.join([dataset, *(f'{key}{value}' for key, value in self.spectrogram.items())])
 
     @property
     def report(self):
@@ -162,7 +176,8 @@ class Plan:
             for method in self.methods:
                 config = self.configure(method, dataset, folds[0], ALL, 1)
                 kind = method_of(method)[0].kind_of(config)
-                wanted = kind.configuration(dataset) if kind.entry else config
+                more = {**self.spectrogram, 'identifier': self._identifier(dataset)} if self.spectrogram and reads_spectrograms(method) else {}
+                wanted = kind.configuration(dataset, **more) if kind.entry else config
                 folder = config['audio_representation_folder']
                 if folder not in seen and wanted['audio_representation_folder'] == folder:
                     problems = representation.store({**wanted, 'scheduler': self.config['scheduler']})

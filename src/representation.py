@@ -84,9 +84,10 @@ class Kind:
         entry = self.entry and self.entry_for(dataset)
         return ' '.join(filter(None, (self.script, entry, None if entry and entry != self.entry else f'dataset={dataset}')))
 
-    def configuration(self, dataset):
-        """The configuration of preprocess.py that makes this kind of representation of a data set (dictionary)."""
-        return complete(configure('config_preprocess', self.entry_for(dataset), [f'dataset={dataset}']))
+    def configuration(self, dataset, **more):
+        """The configuration of preprocess.py that makes this kind of representation of a data set, with `more` keys (dictionary)."""
+        overrides = [f'{key}={value!r}' for key, value in {'dataset': dataset, **more}.items()]
+        return complete(configure('config_preprocess', self.entry_for(dataset), overrides))
 
 
 SPECTROGRAMS = Kind('spectrograms', ('time-freq', 'waveform'), 'preprocess.py', 'spec')

@@ -356,3 +356,23 @@ def test_a_scheduler_without_workers(tones, tmp_path, cluster, monkeypatch):
     monkeypatch.setattr(module, 'PATIENCE', 3)
     with pytest.raises(module.UserError, match='has no worker: start one per GPU'), module.connect(address):
         pass
+
+
+def test_keys_of_spectrograms_make_a_representation_of_their_own(tones, tmp_path):
+    """And report.py tells the difference of two experiments."""
+    data = fresh(tones, tmp_path / 'data')
+    command = ('reproduce.py', 'demo', 'datasets=tones', 'folds=0', 'methods=TIMBRE', 'n_shots=2', 'num_experiment_runs=1', 'epochs=3')
+    for more in ((), ('n_mels=112',)):
+        succeeded(warm(*command, *more, data_folder=data))
+    configs = [json.loads((folder / 'config.json').read_text()) for folder in experiments(data)]
+    assert [config['representation']['n_mels'] for config in configs] == [128, 112]
+    assert configs[1]['audio_representation_folder'] == 'audio_representation/tones-n_mels112__time-freq/'
+    assert (data / configs[0]['audio_representation_folder']).is_dir() and (data / configs[1]['audio_representation_folder']).is_dir()
+    refused(warm(*command[:3], 'methods=knn_mfcc', 'n_mels=112', data_folder=data), 'n_mels: no method of the plan has such a key')
+    one, two = (folder.name for folder in experiments(data))
+    text = succeeded(warm('report.py', f'compare={one},{two}', data_folder=data))
+    tables = [{row[0]: row[2] == row[3] for row in rows(models(folder)[0] / 'test_predictions.tsv')[1:]} for folder in experiments(data)]
+    gained, lost = (sum(a[key] and not b[key] for key in a) for a, b in (tables[::-1], tables))
+    assert f'{gained} clips are right only in {two}, {lost} only in {one}: McNemar, p = ' in text
+    assert f'difference {(gained - lost) / 9:+.3f}, on 9 common test clips, 1 run(s)' in text and 'representation' in text
+    refused(warm('report.py', f'compare={one}', data_folder=data), 'expected two experiments')
