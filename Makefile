@@ -22,7 +22,7 @@ export DATA_FOLDER
 endif
 export AUDIO MN04 NAME
 
-.PHONY: demo own test clean
+.PHONY: demo own test test-long clean
 
 demo: $(VENV)/ready
 	@$(PY) aux/make_demo_sounds.py
@@ -49,6 +49,9 @@ FETCH_MN04       = $(if $(MN04),:,$(PY) aux/download.py mn04 >$(VENV)/download.l
 
 test: $(VENV)/ready
 	@$(PY) -m pytest tests -n 2 --dist loadfile
+
+test-long: $(VENV)/ready
+	@$(PY) -m pytest tests -n 2 --dist loadfile -m long
 
 # The virtual environment is whole when the file `ready` is there and newer than the list of packages.
 $(VENV)/ready: requirements.txt

@@ -122,7 +122,7 @@ EXPERIMENTS = {
 }
 
 
-@pytest.mark.parametrize('name', EXPERIMENTS)
+@pytest.mark.parametrize('name', ['sl', 'proto', 'transfer', pytest.param('transfer proto', marks=pytest.mark.long)])
 def test_files_get_the_decisions_of_the_experiment(here, name, tmp_path):
     """classify.py on the test files gives the scores that the experiment's own test has written."""
     script, *options = EXPERIMENTS[name]

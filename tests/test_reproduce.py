@@ -275,6 +275,7 @@ def cluster(tmp_path):
             process.wait()
 
 
+@pytest.mark.long
 def test_a_cluster_that_loses_a_worker_gives_the_same_table(whole, tones, tmp_path, cluster):
     """The spectrograms too are made by the workers."""
     data = fresh(tones, tmp_path / 'data')

@@ -793,6 +793,7 @@ def test_training_on_features_of_replaced_sounds_is_refused(trained):
 
 # ---- settings of other projects ---------------------------------------------------------------------------------------
 
+@pytest.mark.long
 def test_settings_of_other_projects_change_nothing(trained, tmp_path):
     """Keras set to other back ends, layouts and types; a notebook's matplotlib back end; LaTeX in figures."""
     data, _, _ = trained

@@ -364,6 +364,7 @@ def test_scoring_changes_nothing():
 
 # ---- ESC-10 ----------------------------------------------------------------------------------------------------------
 
+@pytest.mark.long
 @pytest.mark.skipif(not ESC10, reason='the environment variable ESC10 does not name the folder of the recordings')
 def test_esc10(tmp_path):
     """Both ways decide alike about all 80 test clips."""
