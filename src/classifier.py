@@ -18,7 +18,7 @@ import pretrained
 from audio import seconds_of, stream
 from experiment import finished_models
 from features import compute, represent, sample_rate
-from methods import METHODS
+from methods import method_of
 from representation import ArraysInMemory
 from results import experiments_folder
 from shared import UserError, data_folder, listing, read_json, write_json
@@ -41,11 +41,6 @@ def classifiers_folder():
 def versions():
     """Versions of Python and of the packages that results depend on (dictionary)."""
     return {'python': platform.python_version(), **{name: version(name) for name in PACKAGES}}
-
-
-def method_of(config):
-    """The methods.Method that trained with a configuration."""
-    return next(method for method in METHODS.values() if method.script == config['method'])
 
 
 def save(folder, name, config, durations, calibrated):
@@ -85,7 +80,7 @@ def _of_folder(folder, checkpoint):
     if about.get('format') != FORMAT:
         raise UserError(f'{folder / FILE} has the format {about.get("format")!r}, this version reads {FORMAT}: make it again with fit.py')
     config = about['config']
-    if METHODS and method_of(config).needs_weights:
+    if method_of(config).needs_weights:
         config = {**config, 'checkpoint': str(find_weights(config, checkpoint))}
     return Classifier(folder.name, folder, folder, about['method'], config, about['seconds'], about['calibration'])
 

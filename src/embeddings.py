@@ -91,8 +91,13 @@ def embed_and_store(keys, representation, config, targets):
 
 def embedder(config):
     """A compiled function: examples (N, F, M) -> embeddings (N, D) by the configuration's network, in evaluation mode."""
-    import models_transfer
-    return compiled(models_transfer.build({key: value for key, value in config.items() if key != 'n_frames'}))
+    return compiled(network(config))
+
+
+def network(config):
+    """The configuration's network without a head, for clips of any length that it takes: (N, F, M) -> (N, D)."""
+    import models_transfer  # TensorFlow takes seconds to start
+    return models_transfer.build({key: value for key, value in config.items() if key != 'n_frames'})
 
 
 def compiled(model):

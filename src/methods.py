@@ -2,7 +2,6 @@
 
 A new kind of method is one more entry of METHODS; modules below this one know no script by name.
 """
-import functools
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,43 +19,51 @@ from fewshot import PARTS, DataSplit, split_key
 from results import experiments_folder
 from shared import UserError, atomic
 
-# ---- how each method is trained (TensorFlow is imported when it is needed: it takes seconds to start) ------------------
+# ---- the networks of each method: functions () -> a module with build and name -------------------------------------------
+# (TensorFlow is imported when it is needed: it takes seconds to start)
 
-def train_cnn(config, split, again=True, wait=True, score=True):
+def cnns():
     import models_sl
-    import supervised
-    return supervised.train(models_sl, config, split, again, score, wait)
+    return models_sl
 
 
-def evaluate_cnn(folder, config, split):
-    import models_sl
-    import supervised
-    supervised.evaluate(models_sl, folder, config, split)
-
-
-def train_prototypes(config, split, again=True, wait=True):
+def embedding_networks():
     import models_proto
-    import prototypical
-    return prototypical.train(models_proto, config, split, again, wait)
+    return models_proto
 
 
-def fine_tune(config, split, again=True, wait=True, score=True):
+def fine_tuned():
     import models_transfer
-    import supervised
-    return supervised.train(models_transfer.CLASSIFIER, config, split, again, score, wait)
+    return models_transfer.CLASSIFIER
 
 
-def evaluate_fine_tuned(folder, config, split):
+def fine_tuned_embeddings():
     import models_transfer
-    import supervised
-    # all weights come from the experiment
-    supervised.evaluate(models_transfer.CLASSIFIER, folder, {**config, 'checkpoint': None}, split)
+    return models_transfer.EMBEDDING
 
 
-def fine_tune_prototypes(config, split, again=True, wait=True):
-    import models_transfer
-    import prototypical
-    return prototypical.train(models_transfer.EMBEDDING, config, split, again, wait)
+# ---- how each method is trained ----------------------------------------------------------------------------------------
+
+def train_supervised(models):
+    def train(config, split, again=True, wait=True, score=True):
+        import supervised
+        return supervised.train(models(), config, split, again, score, wait)
+    return train
+
+
+def evaluate_supervised(models):
+    def evaluate(folder, config, split):
+        import supervised
+        # all weights come from the experiment
+        supervised.evaluate(models(), folder, {**config, 'checkpoint': None}, split)
+    return evaluate
+
+
+def train_prototypical(models):
+    def train(config, split, again=True, wait=True):
+        import prototypical
+        return prototypical.train(models(), config, split, again, wait)
+    return train
 
 
 def classify_mfcc(config, split, again=True, wait=True):
@@ -75,10 +82,10 @@ def classify_embeddings(config, split, again=True, wait=True):
 
 # ---- one model of all clips of a split: function (folder, config, split) that writes it, as Method.open reads it ---------
 
-def fit_network(train, *files):
-    """The fit of methods with a network: an ordinary experiment, whose `files` are copied."""
+def fit_network(train, *files, **options):
+    """The fit of methods with a network: an ordinary experiment, trained with `options`, whose `files` are copied."""
     def fit(folder, config, split):
-        experiment = experiments_folder() / train(config, split, again=False)
+        experiment = experiments_folder() / train(config, split, again=False, **options)
         model, = finished_models(experiment)
         for file in ('model.json', 'model.weights.h5', *files):
             with atomic(folder / file) as temporary:
@@ -97,28 +104,18 @@ def fit_mfcc(folder, config, split):
 
 # ---- trained models for other clips, see supervised.opened and Method.open ----------------------------------------------
 
-def open_cnn(folder, config, bands):
-    import models_sl
-    import supervised
-    return supervised.opened(models_sl, folder, config, bands)
+def open_supervised(models):
+    def opened(folder, config, bands):
+        import supervised
+        return supervised.opened(models(), folder, config, bands)
+    return opened
 
 
-def open_fine_tuned(folder, config, bands):
-    import models_transfer
-    import supervised
-    return supervised.opened(models_transfer.CLASSIFIER, folder, {**config, 'checkpoint': None}, bands)
-
-
-def open_prototypes(folder, config, bands):
-    import models_proto
-    import prototypical
-    return prototypical.opened(models_proto, folder, config, bands)
-
-
-def open_fine_tuned_prototypes(folder, config, bands):
-    import models_transfer
-    import prototypical
-    return prototypical.opened(models_transfer.EMBEDDING, folder, {**config, 'checkpoint': None}, bands)
+def open_prototypical(models):
+    def opened(folder, config, bands):
+        import prototypical
+        return prototypical.opened(models(), folder, config, bands)
+    return opened
 
 
 def open_head(folder, config, bands):
@@ -145,7 +142,7 @@ class Method:
         fit: function (folder, config, split) that fits one model to all training clips of a split and writes it into a folder.
         open: function (model folder, config, bands) -> function (representation.ArraysInMemory, names) -> scores of clips (S, C).
         evaluate: function (folder, config, split) that scores trained models again; None: there is no script for that.
-        network: whether it uses a network of TensorFlow.
+        models: function () -> module of its networks, with build and name; None: no network learns.
         pretrained: whether it starts from a network of pretrained.NETWORKS.
         needs_weights: whether random weights (checkpoint=None) are no choice.
         entry: the entry of the dictionary that its script takes when it is not told another; None: the script's first argument
@@ -159,11 +156,16 @@ class Method:
     fit: Callable
     open: Callable
     evaluate: Callable | None = None
-    network: bool = True
+    models: Callable | None = None
     pretrained: bool = False
     needs_weights: bool = False
     entry: str | None = None
     similarities: Callable = lambda config: False
+
+    @property
+    def network(self):
+        """Whether a network learns, with TensorFlow."""
+        return self.models is not None
 
     def kind_of(self, config):
         """The representation.Kind that a configuration reads."""
@@ -203,21 +205,36 @@ class Method:
         return DataSplit.load(config, self.kind_of(config), parts or self.parts, expected, optional)
 
 
+def supervised_method(group, script, kind, models, **more):
+    """The Method of networks that learn to classify."""
+    train = train_supervised(models)
+    return Method(group, script, kind, train, fit_network(train, score=False), open_supervised(models), evaluate_supervised(models),
+                  models=models, **more)
+
+
+def prototypical_method(group, script, kind, models, **more):
+    """The Method of networks that learn to embed."""
+    train = train_prototypical(models)
+    return Method(group, script, kind, train, fit_network(train, 'prototypes.npz'), open_prototypical(models), models=models,
+                  similarities=lambda config: True, **more)
+
+
 METHODS = {method.group: method for method in (
-    Method('config_sl', 'sl_train', representation.SPECTROGRAMS, train_cnn, fit_network(functools.partial(train_cnn, score=False)), open_cnn, evaluate_cnn),
-    Method('config_proto', 'proto', representation.SPECTROGRAMS, train_prototypes, fit_network(train_prototypes, 'prototypes.npz'), open_prototypes,
-           similarities=lambda config: True),
-    Method('config_transfer', 'transfer_train', None, fine_tune, fit_network(functools.partial(fine_tune, score=False)), open_fine_tuned, evaluate_fine_tuned,
-           pretrained=True),
-    Method('config_transfer_proto', 'transfer_proto', None, fine_tune_prototypes, fit_network(fine_tune_prototypes, 'prototypes.npz'),
-           open_fine_tuned_prototypes, pretrained=True,
-           similarities=lambda config: True),
-    Method('config_knn_audioset', 'knn_audioset', None, nearest_embeddings, fit_head, open_head, network=False, pretrained=True, needs_weights=True,
+    supervised_method('config_sl', 'sl_train', representation.SPECTROGRAMS, cnns),
+    prototypical_method('config_proto', 'proto', representation.SPECTROGRAMS, embedding_networks),
+    supervised_method('config_transfer', 'transfer_train', None, fine_tuned, pretrained=True),
+    prototypical_method('config_transfer_proto', 'transfer_proto', None, fine_tuned_embeddings, pretrained=True),
+    Method('config_knn_audioset', 'knn_audioset', None, nearest_embeddings, fit_head, open_head, pretrained=True, needs_weights=True,
            entry='audioset'),
-    Method('config_frozen', 'frozen', None, classify_embeddings, fit_head, open_head, network=False, pretrained=True, needs_weights=True,
+    Method('config_frozen', 'frozen', None, classify_embeddings, fit_head, open_head, pretrained=True, needs_weights=True,
            similarities=lambda config: shallow.CLASSIFIERS[config['classifier']].similarities),
-    Method('config_knn_mfcc', 'knn_mfcc', representation.MFCC, classify_mfcc, fit_mfcc, open_mfcc, network=False, entry='mfcc'),
+    Method('config_knn_mfcc', 'knn_mfcc', representation.MFCC, classify_mfcc, fit_mfcc, open_mfcc, entry='mfcc'),
 )}
+
+
+def method_of(config):
+    """The Method that an experiment's configuration belongs to."""
+    return next(method for method in METHODS.values() if method.script == config['method'])
 
 
 # ---- the main of the scripts -----------------------------------------------------------------------------------------

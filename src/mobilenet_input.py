@@ -93,7 +93,11 @@ def windows(spectrogram):
     Clips up to 10 s are one window, F = T. Longer ones are cut into windows of 10 s every 5 s, F = 1000; the last one ends with the
     clip. The embedding of a clip is the mean over its windows.
     """
-    last = len(spectrogram) - WINDOW_FRAMES
-    if last <= 0:
-        return spectrogram[None]
-    return np.stack([spectrogram[start:start + WINDOW_FRAMES] for start in (*range(0, last, WINDOW_HOP), last)])
+    starts = window_starts(len(spectrogram))
+    return spectrogram[None] if starts == [0] else np.stack([spectrogram[start:start + WINDOW_FRAMES] for start in starts])
+
+
+def window_starts(frames):
+    """First frames of the windows of a clip, see windows (list of int)."""
+    last = frames - WINDOW_FRAMES
+    return [*range(0, last, WINDOW_HOP), last] if last > 0 else [0]

@@ -3,6 +3,8 @@
 Sources: Snell, Swersky and Zemel, Prototypical networks for few-shot learning (arXiv 1703.05175); the study (arXiv
 1810.10274, section 2) for the network.
 """
+import numpy as np
+
 import models_sl
 from backend import tf
 from layers import FrameNormalization
@@ -39,6 +41,12 @@ def name(config):
 def prototypes(embeddings, labels, num_classes):
     """Mean embedding of each class: embeddings (P, D) and labels (P,) of the support set -> (C, D)."""
     return tf.math.unsorted_segment_mean(embeddings, labels, num_classes)
+
+
+def read_prototypes(folder):
+    """The prototypes (C, D) in a model folder."""
+    with np.load(folder / 'prototypes.npz') as file:
+        return file['arr_0']
 
 
 def distances(a, b, distance):

@@ -10,7 +10,7 @@ from experiment import Experiment, check_unheard
 from fewshot import PARTS
 from results import config_hash
 from scoring import Forms
-from shared import UserError, atomic, data_folder, make_folder
+from shared import UserError, atomic, data_folder, make_folder, read_json
 from training import PRETRAINED_FACTOR, make_episode_step, make_statistics_step, make_train_step
 
 WEIGHTS = 'model.weights.h5'
@@ -138,6 +138,16 @@ def find_weights(load_model):
         raise UserError(f'load_model={load_model!r}: no {WEIGHTS} in {places[0]}; give the folder of a finished model, e.g. '
                         f'experiments/fold_0_1541174334/model_fold0_1541174335')
     return found[0]
+
+
+def load_trained(models, folder, config, bands):
+    """The content of model.json and the model with the weights in a model folder; all weights come from there.
+
+    Args: as supervised.opened.
+    """
+    model = models.build({**config, 'checkpoint': None}, bands)
+    load_weights(model, folder / WEIGHTS)
+    return read_json(folder / 'model.json', 'train again'), model
 
 
 def save_weights(model, path):

@@ -23,7 +23,7 @@ import shallow
 from audio import read_audio
 from configuration import select
 from experiment import config_of
-from methods import METHODS
+from methods import method_of
 from representation import audio_folder
 from results import experiments_folder
 from shared import UserError, data_folder, listing, read_recordings, write_text
@@ -140,8 +140,7 @@ def naive_split(rows, recordings):
     own = rows[(rows['label'] == frozen[-1]) & (rows['n_shot'] == largest)]
     config = config_of(experiments_folder() / own['experiment'].iloc[0])
     try:
-        method = next(method for method in METHODS.values() if method.script == config['method'])
-        split = method.load_split(config)
+        split = method_of(config).load_split(config)
         labels = {**split.train, **split.test}
         features = embeddings.of_split(split, config)
         head = shallow.CLASSIFIERS[config['classifier']]
@@ -149,7 +148,7 @@ def naive_split(rows, recordings):
         for train, test in StratifiedKFold(min(5, np.bincount(truth).min()), shuffle=True, random_state=0).split(keys, truth):
             score = head.scorer(head.fit(*shallow.stack(features, [keys[i] for i in train]), truth[train], config), config)
             right += list(score(*shallow.stack(features, [keys[i] for i in test])).argmax(axis=1) == truth[test])
-    except (UserError, ValueError, KeyError, StopIteration):
+    except (UserError, ValueError, KeyError):
         return None
     grouped = own['correct'].sum() / own['clips'].sum()
     flattery = np.mean(right) - grouped

@@ -4,9 +4,9 @@ It computes what classifier.Classifier computes, in float32 throughout and for c
 """
 import numpy as np
 
+import embeddings
 import mobilenet_input
 import models_proto
-import models_transfer
 import pretrained
 import shallow
 import vggish_params
@@ -14,9 +14,10 @@ import yamnet_input
 from backend import tf
 from features import mel_basis
 from mel_features import SILENT_PART, SILENT_RMS, mel_matrix, periodic_hann
-from network import WEIGHTS, load_weights
+from methods import method_of
+from network import load_trained
 from patches import EPS, grid
-from shared import UserError, read_json
+from shared import UserError
 
 
 class Portable(tf.Module):
@@ -149,19 +150,8 @@ def scorer(opened):
     config, folder = opened.config, opened.model
     if (folder / shallow.HEAD).is_file():
         return head(config, folder)
-    about = read_json(folder / 'model.json', 'train again')
-    bands = bands_of(config)
-    if config['method'] in ('transfer_train', 'transfer_proto'):
-        models = models_transfer.CLASSIFIER if config['method'] == 'transfer_train' else models_transfer.EMBEDDING
-        model = models.build({**config, 'checkpoint': None}, bands)
-    else:
-        import models_sl
-        model = (models_sl if config['method'] == 'sl_train' else models_proto).build(config, bands)
-    load_weights(model, folder / WEIGHTS)
-    prototypes = None
-    if (folder / 'prototypes.npz').is_file():
-        with np.load(folder / 'prototypes.npz') as file:
-            prototypes = tf.constant(file['arr_0'])
+    about, model = load_trained(method_of(config).models(), folder, config, bands_of(config))
+    prototypes = models_proto.read_prototypes(folder) if (folder / 'prototypes.npz').is_file() else None
 
     def score(array, weights):
         patches = cut(array, config, about['normalize_mean'], about['normalize_std'])
@@ -210,14 +200,13 @@ def head(config, folder):
     with np.load(folder / shallow.HEAD) as file:
         arrays = dict(file)
     name = config.get('classifier', 'nearest')
-    model = models_transfer.build({key: value for key, value in config.items() if key != 'n_frames'}) if 'network' in config else None
+    model = embeddings.network(config) if 'network' in config else None
 
     def vectors(array):
         if model is None:
             return array
         if array.shape.rank == 2:  # a whole clip
-            last = array.shape[0] - mobilenet_input.WINDOW_FRAMES
-            starts = [*range(0, last, mobilenet_input.WINDOW_HOP), last] if last > 0 else [0]
+            starts = mobilenet_input.window_starts(array.shape[0])
             array = tf.stack([array[start:start + mobilenet_input.WINDOW_FRAMES] for start in starts])
         return model(array, training=False)
 

@@ -12,10 +12,10 @@ import models_proto
 from backend import tf
 from experiment import Log
 from fewshot import Episodes
-from network import WEIGHTS, Network, load_weights
+from network import Network, load_trained
 from patches import Clips, all_patches, patch_batches, prefetch, sample_patches
 from scoring import make_scorer
-from shared import PROGRESS, atomic, read_json, write_json
+from shared import PROGRESS, atomic, write_json
 from training import check_cost, estimate_statistics, log_learn_values
 
 
@@ -182,11 +182,8 @@ def opened(models, folder, config, bands):
 
     Args: as supervised.opened.
     """
-    about, model = read_json(folder / 'model.json', 'train again'), models.build(config, bands)
-    load_weights(model, folder / WEIGHTS)
-    with np.load(folder / 'prototypes.npz') as file:
-        prototypes = file['arr_0']
-    embed = make_scorer(model)
+    about, model = load_trained(models, folder, config, bands)
+    prototypes, embed = models_proto.read_prototypes(folder), make_scorer(model)
 
     def score(arrays, names):
         split = SimpleNamespace(representation=arrays, test=dict.fromkeys(names, 0))

@@ -14,7 +14,7 @@ from tqdm import tqdm
 import cluster
 import plans
 from experiment import Busy
-from methods import METHODS
+from methods import method_of
 from results import experiments_folder, results_so_far
 from shared import NO_PLACE, PROGRESS, UserError, data_folder, locked, make_folder, write_table
 
@@ -198,7 +198,7 @@ def _load_split(method, key, _):
 
 def run_experiment(config, wait):
     """Give an experiment as many runs with results as its configuration wants."""
-    method = next(method for method in METHODS.values() if method.script == config['method'])
+    method = method_of(config)
     split = load_split(method, config)
     if method.network:
         start_tensorflow()

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from backend import tf
 from experiment import Experiment, Log
-from network import WEIGHTS, Network, load_weights
+from network import WEIGHTS, Network, load_trained, load_weights
 from patches import Clips, sample_patches
 from scoring import Forms, Scorer, score_clips
 from shared import PROGRESS, read_json, write_json
@@ -131,8 +131,7 @@ def opened(models, folder, config, bands):
         config: of its experiment.
         bands: M of the arrays.
     """
-    about, model = read_json(folder / 'model.json', 'train again'), models.build(config, bands)
-    load_weights(model, folder / WEIGHTS)
+    about, model = load_trained(models, folder, config, bands)
     forms, statistics = Forms(model), (about['normalize_mean'], about['normalize_std'])
 
     def score(arrays, names):
