@@ -10,14 +10,14 @@ Writes: index/<name>/ under DATA_FOLDER. No sound is cut: a clip is listed as ni
 
 All parts of a recording stay in one set, otherwise the results would be too good. Point labels (start = end) need --around.
 """
+import collections
 import re
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
-from audio import SUFFIXES
 from split_options import add_split_arguments, check_numbers, new_split
-from indexing import existing_folder, finish, parser, read_csv, read_table, refuse_other_folder, refuse_repeated, refuse_unusable
+from indexing import audio_files, existing_folder, finish, parser, read_csv, read_table, refuse_other_folder, refuse_repeated, refuse_unusable
 from recordings import find_recordings, identical_files, refuse_copies
 from shared import UserError, listing, run_script, split_segment
 
@@ -29,9 +29,8 @@ REMEDY = 'correct the table'
 
 
 def sound_files(folder):
-    """The sound files of a folder and the folders in it: dictionary path relative to the folder -> Path."""
-    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob('*'))
-            if path.suffix.lower() in SUFFIXES and path.is_file()}
+    """The sound files of a folder and the folders in it: list of paths relative to the folder."""
+    return sorted(audio_files(folder, folder, collections.Counter()))
 
 
 def read_labels(table, sounds):

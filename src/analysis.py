@@ -66,6 +66,11 @@ def position(n_shot):
     return float('inf') if n_shot == ALL else int(n_shot)
 
 
+def largest_shot(rows):
+    """The largest n_shot of rows (str)."""
+    return max(rows['n_shot'], key=position)
+
+
 def in_order(rows, columns, first):
     """A DataFrame of rows (dictionaries), sorted by the `first` so many of its columns, n_shot by its size."""
     return pd.DataFrame(rows, columns=columns).sort_values(columns[:first], kind='stable', ignore_index=True,
@@ -139,7 +144,7 @@ def recommend(rows, key):
     Returns a dictionary (n_shot, method as in `labelled`, its name alone, mean, low, high, others: how many) and a list of other methods.
     """
     rows = newest(rows)
-    largest = max(rows['n_shot'], key=position)
+    largest = largest_shot(rows)
     rows = rows[rows['n_shot'] == largest]
     summary = summarise(rows).set_index('method')
     best = summary['mean'].idxmax()
@@ -148,9 +153,7 @@ def recommend(rows, key):
     error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
     near = [label for label in summary.index if summary.loc[label, 'mean'] >= summary.loc[best, 'mean'] - error - 1e-9]
     chosen = min(near, key=lambda label: (key(rows.loc[rows['label'] == label, 'method'].iloc[0]), -summary.loc[label, 'mean']))
-    pairs = compare(rows)
-    equal = [row.other if row.method == chosen else row.method for row in pairs.itertuples()
-             if chosen in (row.method, row.other) and not row.p < 0.05]
+    equal = [row['other'] for row in against(compare(rows), chosen) if not row['p'] < 0.05]
     return {'n_shot': largest, 'method': chosen, 'name': rows.loc[rows['label'] == chosen, 'method'].iloc[0], **summary.loc[chosen, ['mean', 'low', 'high']].to_dict(), 'others': len(summary) - 1}, equal
 
 
@@ -160,6 +163,16 @@ def recommendation(best, equal):
     return (f'Use {best["method"]}: accuracy {best["mean"]:.3f} at n = {best["n_shot"]}{interval}. ' +
             (f'Not distinguishable from it by these results: {", ".join(equal)}.' if equal else
              'The others are worse.' if best['others'] else 'No other method was measured.'))
+
+
+def against(pairs, method):
+    """The comparisons of `compare` that a method takes part in, seen from it: list of dictionaries with other, difference, low, high, p, ..."""
+    found = []
+    for row in pairs[(pairs['method'] == method) | (pairs['other'] == method)].to_dict('records'):
+        if row['other'] == method:
+            row.update(method=method, other=row['method'], difference=-row['difference'], low=-row['high'], high=-row['low'])
+        found.append(row)
+    return found
 
 
 def paired_test(differences):

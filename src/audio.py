@@ -47,19 +47,22 @@ def read_audio(path, sample_rate, resampler='soxr_hq'):
     """
     samples, rate = decode(path)
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if not np.isfinite(mono).all():
-        raise UserError(f'{np.count_nonzero(~np.isfinite(mono))} samples are NaN or infinite')
-    check_cancellation(samples, mono)
+    check_finite(mono)
+    if samples.shape[1] > 1:
+        check_cancellation(*(float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))) for x in (samples, mono)))
     if sample_rate is None or rate == sample_rate:
         return np.ascontiguousarray(mono), rate
     return resample(mono, rate, sample_rate, resampler), sample_rate
 
 
-def check_cancellation(samples, mono):
-    """Raise UserError if the mean (length,) of channels (length, channels) is nearly silent though the channels are not."""
-    if samples.shape[1] == 1:
-        return
-    before, after = (float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))) for x in (samples, mono))
+def check_finite(samples):
+    """Raise UserError if samples are NaN or infinite."""
+    if not np.isfinite(samples).all():
+        raise UserError(f'{np.count_nonzero(~np.isfinite(samples))} samples are NaN or infinite')
+
+
+def check_cancellation(before, after):
+    """Raise UserError if the level of the channels' mean, `after`, is far below that of the channels, `before` (root mean squares)."""
     if after < CANCELLED * before:
         raise UserError(f'its channels are out of phase: their mean has a level of {after:.2g}, they have {before:.2g} of full scale. '
                         f'Export one channel, or invert one')
@@ -103,13 +106,15 @@ def stream(path, sample_rate):
     shorter than its header promises or its channels cancel each other.
     """
     import soxr
-    resampler, before, after, channels = None, 0.0, 0.0, 1
+    resampler, length, before, after = None, 0, 0.0, 0.0  # squares, summed
     for block, rate in blocks(path):
-        mono = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
-        if not np.isfinite(mono).all():
-            raise UserError(f'{np.count_nonzero(~np.isfinite(mono))} samples are NaN or infinite')
         channels = block.shape[1]
-        before, after = before + float(np.square(block, dtype=np.float64).sum()) / channels, after + float(np.square(mono, dtype=np.float64).sum())
+        mono = block[:, 0] if channels == 1 else block.mean(axis=1)
+        check_finite(mono)
+        if channels > 1:
+            length += len(mono)
+            before += float(np.square(block, dtype=np.float64).sum()) / channels
+            after += float(np.square(mono, dtype=np.float64).sum())
         if rate == sample_rate:
             yield np.ascontiguousarray(mono)
             continue
@@ -117,8 +122,8 @@ def stream(path, sample_rate):
         yield resampler.resample_chunk(np.ascontiguousarray(mono))
     if resampler:
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-    if channels > 1 and after < CANCELLED ** 2 * before:
-        raise UserError('its channels are out of phase: their mean is nearly silent. Export one channel, or invert one')
+    if length:
+        check_cancellation((before / length) ** 0.5, (after / length) ** 0.5)
 
 
 def blocks(path, seconds=5):

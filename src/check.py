@@ -26,6 +26,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / 'aux'))
 from class_folders import read_clips  # noqa: E402
 from indexing import read_background  # noqa: E402
 from recordings import find_recordings, identical_files  # noqa: E402
+from split_options import MOST_FOLDS  # noqa: E402
 
 SILENT = 1e-5       # largest sample of a silent file, part of full scale
 QUIET = -50         # dB of full scale: level of very quiet files
@@ -46,8 +47,9 @@ def main():
         measured = measure(args.folder, paths)
         files = pd.DataFrame([{'file': path, 'class': classes[label], **found} for path, label, (found, _) in zip(paths, labels, measured)])
         judge_files(files, report)
-        pairs = find_pairs(args.folder, paths, [found for _, found in measured], labels, classes, report)
-        recordings = judge_recordings(args, paths, names, pairs, labels, report)
+        identical = identical_files(args.folder, paths)
+        pairs = find_pairs(paths, identical, [found for _, found in measured], labels, classes, report)
+        recordings = judge_recordings(args, paths, names, identical, pairs, report)
         table = class_table(files.assign(recording=recordings), classes)
         judge_size(table, report)
         show(table, files, args)
@@ -157,10 +159,9 @@ def judge_files(files, report):
 
 # ---- clips that belong together ----------------------------------------------------------------------------------------
 
-def find_pairs(folder, paths, prints, labels, classes, report):
+def find_pairs(paths, identical, prints, labels, classes, report):
     """Identical files and near-duplicates: a DataFrame with kind, similarity, file, other, class, other_class."""
-    rows, identical = [], identical_files(folder, paths)
-    same = set()
+    rows, same = [], set()
     for group in identical:
         rows += [('identical', 1.0, group[0], other) for other in group[1:]]
         same |= {(a, b) for a in group for b in group if a < b}
@@ -177,13 +178,10 @@ def find_pairs(folder, paths, prints, labels, classes, report):
     return pairs
 
 
-def judge_recordings(args, paths, names, pairs, labels, report):
+def judge_recordings(args, paths, names, identical, pairs, report):
     """The recording of each clip; says how clips are grouped and which near-duplicates that leaves apart."""
-    copies = collections.defaultdict(list)
-    for row in pairs[pairs['kind'] == 'identical'].itertuples():
-        copies[row.i] += [row.j]
     try:
-        recordings = find_recordings(paths, names, args.group, [[i, *others] for i, others in copies.items()])
+        recordings = find_recordings(paths, names, args.group, identical)
     except UserError as problem:
         report.add('error', str(problem))
         return list(paths)
@@ -238,14 +236,18 @@ def judge_size(table, report):
                    'Look at the balanced accuracy, which counts every class alike')
 
 
+def possible_folds(table):
+    """How many folds aux/index_folder.py --folds auto can make, unless classes share recordings."""
+    return min(MOST_FOLDS, int(table['recordings'].min()))
+
+
 def show(table, files, args):
     """Print the table of classes and what the files are like."""
     good = files[files['problem'] == '']
     print(f'{args.folder}: {len(files)} clips, {len(table)} classes, {good["seconds"].sum() / 60:.1f} min; '
           f'rates {listing(sorted(good["rate"].unique()))} Hz; channels {listing(sorted(good["channels"].unique()))}')
     print(table.to_string(index=False, float_format='%.1f'))
-    smallest = int(table['recordings'].min())
-    folds = min(5, smallest)
+    folds = possible_folds(table)
     if folds > 1:
         print(f'possible: {folds} folds; up to n = {int((table["clips"] * (folds - 1) // folds).min())} of every class, '
               f'{int((table["clips"] * (folds - 1) // folds).max())} of the largest one')
@@ -254,8 +256,7 @@ def show(table, files, args):
 def estimate(files, table):
     """Print roughly how long the comparison takes and what it stores."""
     seconds = files['seconds'].sum()
-    folds = max(2, min(5, int(table['recordings'].min())))
-    work = seconds * (WORK['front ends and embeddings'] + folds * (WORK['mn04 transfer'] + WORK['TIMBRE']))
+    work = seconds * (WORK['front ends and embeddings'] + max(2, possible_folds(table)) * (WORK['mn04 transfer'] + WORK['TIMBRE']))
     print(f'`make own`: about {max(1, round(work / 60))} min on two cores, {seconds * BYTES_PER_SECOND / 1e6:.0f} MB on disk')
 
 

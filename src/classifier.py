@@ -3,6 +3,7 @@
 A classifier is a folder classifiers/<name>/ that fit.py wrote, which can be copied to another machine, or an experiment.
 """
 import functools
+import itertools
 import platform
 import time
 from dataclasses import dataclass
@@ -41,21 +42,6 @@ def classifiers_folder():
 def versions():
     """Versions of Python and of the packages that results depend on (dictionary)."""
     return {'python': platform.python_version(), **{name: version(name) for name in PACKAGES}}
-
-
-def save(folder, name, config, durations, calibrated):
-    """Write classifier.json, which makes the folder of a model a classifier.
-
-    Args:
-        name: the method's name in tables.
-        config: configuration of the model, with classes, representation and data.
-        durations: seconds of the training clips (S,).
-        calibrated: from calibration.calibrate, and what else is known about held-out clips.
-    """
-    write_json(folder / FILE, {
-        'format': FORMAT, 'method': name, 'classes': config['classes'], 'made': time.strftime('%Y-%m-%d %H:%M:%S'),
-        'seconds': {'median': float(np.median(durations)), 'longest': float(np.max(durations))}, 'calibration': calibrated,
-        'versions': versions(), 'config': config})
 
 
 def load(name, checkpoint=None):
@@ -130,6 +116,12 @@ class Classifier:
     config: dict
     seconds: dict | None
     calibration: dict | None
+
+    def save(self):
+        """Write classifier.json, which makes the folder of its model a classifier."""
+        write_json(self.folder / FILE, {
+            'format': FORMAT, 'method': self.method, 'classes': self.classes, 'made': time.strftime('%Y-%m-%d %H:%M:%S'),
+            'seconds': self.seconds, 'calibration': self.calibration, 'versions': versions(), 'config': self.config})
 
     @property
     def classes(self):
@@ -244,23 +236,12 @@ class Classifier:
 
     def _windows(self, path, window, hop, threshold):
         """The decisions on the windows of a file, a DataFrame with COLUMNS."""
-        tables, batch = [], []
-
-        def flush():
-            if batch:
-                starts, samples = zip(*batch)
-                table = self.decide([represent(clip, self.config['representation']) for clip in samples], threshold)
-                table.insert(0, 'file', str(path))
-                table.insert(1, 'start', np.array(starts) / self.rate)
-                table.insert(2, 'end', (np.array(starts) + [len(clip) for clip in samples]) / self.rate)
-                tables.append(table)
-                batch.clear()
-
-        for item in windows(stream(path, self.rate), round(window * self.rate), max(1, round(hop * self.rate))):
-            batch.append(item)
-            if len(batch) == BATCH:
-                flush()
-        flush()
+        tables, settings = [], self.config['representation']
+        parts = windows(stream(path, self.rate), round(window * self.rate), max(1, round(hop * self.rate)))
+        while batch := list(itertools.islice(parts, BATCH)):
+            table = self.decide([represent(samples, settings) for _, samples in batch], threshold)
+            starts, lengths = np.array([(start, len(samples)) for start, samples in batch]).T
+            tables.append(table.assign(file=str(path), start=starts / self.rate, end=(starts + lengths) / self.rate))
         return pd.concat(tables, ignore_index=True)[COLUMNS]
 
 

@@ -26,7 +26,7 @@ from tqdm import tqdm
 import classifier
 import figures
 from audio import SUFFIXES, stream
-from shared import PROGRESS, UserError, atomic, listing, make_folder, run_script, signature
+from shared import PROGRESS, UserError, atomic, listing, make_folder, run_script, signature, write_text
 
 SHOWN = 20  # rows on the terminal
 
@@ -172,8 +172,8 @@ def export(table, args):
         found.append(events.assign(file=file)[['file', 'start', 'end', 'class', 'probability']])
         stem = unique_name(Path(file), names)
         if args.audacity:
-            write_lines(args.audacity / f'{stem}.txt', [f'{row["start"]:.6f}\t{row["end"]:.6f}\t{row["class"]} {row["probability"]:.2f}'
-                                                        for row in events.to_dict('records')])
+            write_text(args.audacity / f'{stem}.txt', ''.join(
+                f'{row["start"]:.6f}\t{row["end"]:.6f}\t{row["class"]} {row["probability"]:.2f}\n' for row in events.to_dict('records')))
         if args.raven:
             write_raven(args.raven / f'{stem}.selections.txt', Path(file), events)
         if args.timeline and len(rows) > 1:  # a long recording
@@ -194,17 +194,12 @@ def unique_name(path, names):
     return name
 
 
-def write_lines(path, lines):
-    with atomic(path) as temporary:
-        temporary.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
-
-
 def write_raven(path, file, events):
     """A selection table of Raven: tabs, a header, one selection per event."""
     columns = ['Selection', 'View', 'Channel', 'Begin Time (s)', 'End Time (s)', 'Begin File', 'Annotation', 'Score']
     lines = [f'{i}\tSpectrogram 1\t1\t{row["start"]:.6f}\t{row["end"]:.6f}\t{file.name}\t{row["class"]}\t{row["probability"]:.4f}'
              for i, row in enumerate(events.to_dict('records'), 1)]
-    write_lines(path, ['\t'.join(columns), *lines])
+    write_text(path, '\n'.join(['\t'.join(columns), *lines]) + '\n')
 
 
 def spectrogram(file, seconds, columns=1200, rate=16000):

@@ -4,6 +4,7 @@ import pandas as pd
 from scipy import stats
 
 from configuration import differences
+from evaluation import read_decisions
 from experiment import config_of, finished_models
 from results import experiments_folder
 from shared import UserError, listing
@@ -14,11 +15,11 @@ def decisions(name):
     folder = experiments_folder() / name
     tables = []
     for run, model in enumerate(finished_models(folder)):
-        path = folder / model / 'test_predictions.tsv'
-        if not path.is_file():
-            raise UserError(f'{path} does not exist: evaluate the experiment first')
-        table = pd.read_csv(path, sep='\t', keep_default_na=False, usecols=['id', 'audio', 'true', 'predicted'], dtype=str)
-        tables.append(table.assign(run=run))
+        try:
+            table, _ = read_decisions(folder / model)
+        except FileNotFoundError as problem:
+            raise UserError(f'{problem.filename} does not exist: evaluate the experiment first') from None
+        tables.append(table[['id', 'audio', 'true', 'predicted']].assign(run=run))
     if not tables:
         raise UserError(f'{folder} is no experiment with finished runs')
     return pd.concat(tables, ignore_index=True)

@@ -8,10 +8,9 @@ from sklearn.metrics import balanced_accuracy_score, precision_recall_fscore_sup
 
 import calibration
 from analysis import newest, position, with_most_shots
-from evaluation import accuracy_interval
+from evaluation import accuracy_interval, read_decisions, scores_of
 from results import experiments_folder
 
-SCORE = 'score: '   # begins the columns with scores in test_predictions.tsv
 MORE = 20           # clips of a class that a learning curve is continued by
 RESAMPLES = 500     # of the bootstrap
 
@@ -25,18 +24,16 @@ def held_out(rows):
     Returns a DataFrame with id, audio, true, predicted, a column per class with its calibrated probability (p: <class>), fold and run;
     and the names of the classes. Raises FileNotFoundError or ValueError where files of the runs are missing or of another evaluation.
     """
-    tables = []
+    tables, classes = [], None
     for row in with_most_shots(rows).itertuples():
-        table = pd.read_csv(experiments_folder() / row.experiment / row.model / 'test_predictions.tsv', sep='\t', keep_default_na=False,
-                            dtype={'id': str, 'audio': str, 'true': str, 'predicted': str})
+        table, found = read_decisions(experiments_folder() / row.experiment / row.model)
         if len(table) != row.clips or table['correct'].sum() != row.correct:
             raise ValueError(f'{row.experiment}/{row.model} was evaluated again since')
+        if found != (classes := classes or found):
+            raise ValueError('the runs are of different classes')
         tables.append(table.assign(fold=row.fold, run=row.run))
-    classes = [column.removeprefix(SCORE) for column in tables[0] if column.startswith(SCORE)]
-    if any([column for column in table if column.startswith(SCORE)] != [SCORE + name for name in classes] for table in tables):
-        raise ValueError('the runs are of different classes')
     table = pd.concat(tables, ignore_index=True)
-    scores, labels = table[[SCORE + name for name in classes]].to_numpy(float), table['true'].map(classes.index).to_numpy()
+    scores, labels = scores_of(table, classes), table['true'].map(classes.index).to_numpy()
     similarities = not (np.allclose(scores.sum(axis=1), 1, atol=1e-3) and (scores >= 0).all())
     values = calibration.logits(scores, similarities)
     p = calibration.probabilities(values, calibration.fit_temperature(values, labels))

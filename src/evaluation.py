@@ -75,6 +75,11 @@ def probability(p):
     return '' if np.isnan(p) else '< 0.001' if p < 0.001 else f'{p:.3f}'
 
 
+def difference(row):
+    """A paired comparison (dictionary with difference, low, high, p) as three texts; '' where there is no interval or no p."""
+    return [f'{row["difference"]:+.3f}', f'{row["low"]:+.3f} to {row["high"]:+.3f}' if np.isfinite(row['low']) else '', probability(row['p'])]
+
+
 def write_decisions(folder, keys, audio, truth, scores, classes):
     """Write one model's decisions on the test set into its folder; returns its accuracy.
 
@@ -90,7 +95,7 @@ def write_decisions(folder, keys, audio, truth, scores, classes):
     names = np.array(classes)
     table = pd.DataFrame({'id': keys, 'audio': audio, 'true': names[truth], 'predicted': names[predicted],
                           'correct': (truth == predicted).astype(int), 'score': scores.max(axis=1)})
-    table = pd.concat([table, pd.DataFrame(scores, columns=[f'score: {name}' for name in classes])], axis=1)
+    table = pd.concat([table, pd.DataFrame(scores, columns=[SCORE + name for name in classes])], axis=1)
     matrix = confusion_matrix(truth, predicted, labels=range(len(classes)))
     precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=range(len(classes)),
                                                                      zero_division=0)
@@ -104,6 +109,21 @@ def write_decisions(folder, keys, audio, truth, scores, classes):
     write_text(folder / 'test.result', f'Accuracy: {correct / clips}\nCorrect: {correct} of {clips} clips\n'
                                        f'95 % interval: {low:.4f} to {high:.4f}\n')
     return correct / clips
+
+
+SCORE = 'score: '  # begins the columns with the scores of the classes
+
+
+def read_decisions(folder):
+    """The decisions in a model folder: test_predictions.tsv as a DataFrame, ids and names as text, and the names of the classes."""
+    table = pd.read_csv(folder / 'test_predictions.tsv', sep='\t', keep_default_na=False,
+                        dtype={'id': str, 'audio': str, 'true': str, 'predicted': str})
+    return table, [column.removeprefix(SCORE) for column in table if column.startswith(SCORE)]
+
+
+def scores_of(table, classes):
+    """The scores (S, C) of decisions, float64."""
+    return table[[SCORE + name for name in classes]].to_numpy(float)
 
 
 def add_confusions(folders):

@@ -14,18 +14,21 @@ it (over the folds), the first one in this order: frozen networks, nearest neigh
 import argparse
 
 import numpy as np
+import pandas as pd
 
 import analysis
 import calibration
 import classifier
+import evaluation
 import plans
 import runner
 from audio import seconds_of
+from config_file import config_methods
 from configuration import ALL, parse_overrides, print_overrides
 from experiment import finished_models
 from representation import audio_folder, complete, store
 from results import experiments_folder, results_so_far
-from shared import UserError, all_clips_path, data_folder, folds_of, listing, read_background, read_classes, run_script
+from shared import UserError, all_clips_path, data_folder, folds_of, listing, make_folder, read_background, read_classes, run_script
 
 
 def main():
@@ -34,43 +37,47 @@ def main():
     if not folds or not (data_folder() / all_clips_path(args.dataset)).is_file():
         raise UserError(f'{args.dataset} has no fold with a training and a test set, or its index was made by an earlier version: make '
                         f'the index again with the script in aux/')
-    name = args.method or best_method(args.dataset, args.overrides)
-    configure = configurator(name, args)
-    method, _ = plans.method_of(name)
+    name = args.method or best_method(args.dataset)
+    method, entry = plans.method_of(name)
+    configs = {fold: plans.configure(name, args.overrides, args.dataset, fold, ALL, 1) for fold in folds}
+    first = configs[folds[0]]
     print(f'{args.dataset}: {name}, {len(classes)} classes')
-    make_representation(method, configure(folds[0]))
-    values, labels, groups = held_out_scores(method, [configure(fold) for fold in folds], folds, classes)
-    calibrated = calibration.calibrate(calibration.logits(values, method.similarities(configure(folds[0]))), labels, groups, args.kept,
-                                       method.similarities(configure(folds[0])))
+    make_representation(method, first)
+    scores, labels, groups = held_out_scores(method, configs, classes)
+    similarities = method.similarities(first)
+    calibrated = calibration.calibrate(calibration.logits(scores, similarities), labels, groups, args.kept, similarities)
 
     folder = classifier.classifiers_folder() / (args.name or args.dataset)
-    config = {**configure(folds[0], save_weights=True), 'gt_train': all_clips_path(args.dataset)}
+    weights = {'save_weights': True} if 'save_weights' in entry else {}
+    config = {**plans.configure(name, args.overrides, args.dataset, folds[0], ALL, 1, **weights), 'gt_train': all_clips_path(args.dataset)}
     split = method.load_split(config, ('train',))
     if method.network:
         runner.start_tensorflow()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for stale in (classifier.FILE, *classifier.MODEL_FILES):  # an interruption leaves no old description beside a new model
         (folder / stale).unlink(missing_ok=True)
     method.fit(folder, config, split)
-    classifier.save(folder, name, {**config, **split.identity}, durations(config, split), calibrated)
-    opened = classifier.load(str(folder))
-    rejected = background(opened, config)
+    seconds = durations(config, split)
+    made = classifier.Classifier(folder.name, folder, folder, name, {**config, **split.identity},
+                                 {'median': float(np.median(seconds)), 'longest': float(np.max(seconds))}, calibrated)
+    rejected = background(made)
     if rejected is not None:
-        classifier.save(folder, name, opened.config, durations(config, split), {**calibrated, 'background_rejected': rejected})
+        calibrated['background_rejected'] = rejected
+    made.save()
     report(folder, calibrated, rejected, len(split.train))
 
 
 def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('dataset', help='data set: the name that its index has')
-    parser.add_argument('--method', help=f'one of config_methods: {listing(plans.config_file.config_methods, 99)}')
+    parser.add_argument('--method', help=f'one of config_methods: {listing(config_methods, 99)}')
     parser.add_argument('--name', help='of the classifier (default: that of the data set)')
     parser.add_argument('--kept', type=float, default=0.95,
                         help='share of the own clips that is to be accepted; the rest, and foreign sounds, are none of the classes (default: 0.95)')
     parser.add_argument('overrides', nargs='*', metavar='key=value', help='set a key of the method, e.g. checkpoint=/path/to/weights')
     args = parser.parse_intermixed_args()
-    if args.method and args.method not in plans.config_file.config_methods:
-        raise UserError(f'there is no method {args.method!r} in config_methods; there are: {listing(plans.config_file.config_methods, 99)}')
+    if args.method and args.method not in config_methods:
+        raise UserError(f'there is no method {args.method!r} in config_methods; there are: {listing(config_methods, 99)}')
     if not 0 < args.kept <= 1:
         raise UserError(f'--kept {args.kept}: expected a share above 0, up to 1')
     args.overrides = parse_overrides(args.overrides, plans.method_keys() - set(plans.SPECTROGRAM_KEYS))
@@ -78,29 +85,16 @@ def read_arguments():
     return args
 
 
-def best_method(dataset, overrides):
+def best_method(dataset):
     """The method that the results on a data set recommend, see above; raises UserError without results."""
     rows = results_so_far()
-    rows = rows[rows['dataset'] == dataset]
-    rows = rows[rows['method'].isin(plans.config_file.config_methods)]
+    rows = rows[(rows['dataset'] == dataset) & rows['method'].isin(config_methods)]
     if rows.empty:
         raise UserError(f'no method was measured on {dataset} yet: compare them with `python reproduce.py own datasets={dataset}`, or '
                         f'name one with --method')
     best, equal = analysis.recommend(rows, plans.cost)
     print(analysis.recommendation(best, equal))
     return best['name']
-
-
-def configurator(name, args):
-    """A function fold -> configuration of the method with all training clips of that fold."""
-    _, entry, differing = plans.config_file.config_methods[name]
-    method, keys = plans.method_of(name)
-
-    def configure(fold, **more):
-        values = {**differing, **{key: value for key, value in args.overrides.items() if key in keys}, 'dataset': args.dataset, 'fold': fold,
-                  'n_shot': ALL, 'num_experiment_runs': 1, **{key: value for key, value in more.items() if key in keys}}
-        return method.configure(entry, [f'{key}={value!r}' for key, value in values.items()])
-    return configure
 
 
 def make_representation(method, config):
@@ -111,17 +105,18 @@ def make_representation(method, config):
         raise UserError(f'{len(refused)} sound files were refused, see above: correct or remove them, or set skip_missing=True')
 
 
-def held_out_scores(method, configs, folds, classes):
-    """Scores (S, C), labels (S,) and folds (S,) of all test clips, each by a model of the training clips of its fold."""
+def held_out_scores(method, configs, classes):
+    """Scores (S, C), labels (S,) and folds (S,) of all test clips, each by a model of the training clips of its fold.
+
+    `configs`: dictionary fold -> configuration.
+    """
     scores, labels, groups = [], [], []
-    for fold, config in zip(folds, configs):
-        split = runner.load_split(method, config)
-        if method.network:
-            runner.start_tensorflow()
-        folder = experiments_folder() / method.train(config, split, again=False)
-        table = classifier.pd.read_csv(folder / finished_models(folder)[0] / 'test_predictions.tsv', sep='\t', keep_default_na=False)
-        scores.append(table[[f'score: {name}' for name in classes]].to_numpy(float))
-        labels += [classes.index(name) for name in table['true'].astype(str)]
+    for fold, config in configs.items():
+        experiment = runner.run_experiment(config, wait=True)
+        folder = experiments_folder() / experiment
+        table, _ = evaluation.read_decisions(folder / finished_models(folder)[0])
+        scores.append(evaluation.scores_of(table, classes))
+        labels += [classes.index(name) for name in table['true']]
         groups += [fold] * len(table)
     return np.concatenate(scores), np.array(labels), np.array(groups)
 
@@ -129,16 +124,18 @@ def held_out_scores(method, configs, folds, classes):
 def durations(config, split):
     """Seconds of the training clips (list)."""
     folder = audio_folder({'dataset': config['dataset'], 'audio_folder': None})
-    found = [seconds_of(folder / split.representation.audio[key]) for key in split.train if (folder / split.representation.audio[key]).exists()]
+    found = [seconds_of(folder / split.representation.audio[key]) for key in split.train]
     return [seconds for seconds in found if seconds] or [5.0]
 
 
-def background(opened, config):
-    """Share of the data set's sounds of no class that the threshold rejects; None without such sounds."""
-    folder = audio_folder({'dataset': config['dataset'], 'audio_folder': None})
-    files = [folder / path for path in read_background(config['dataset']).values()]
-    decisions = [rows for _, rows in opened.decisions(files) if not isinstance(rows, UserError)]
-    return float((classifier.pd.concat(decisions)['class'] == classifier.NONE).mean()) if decisions else None
+def background(made):
+    """Share of the data set's sounds of no class that the threshold of a classifier rejects; None without such sounds."""
+    sounds = read_background(made.config['dataset'])
+    if not sounds:
+        return None
+    folder = audio_folder({'dataset': made.config['dataset'], 'audio_folder': None})
+    decisions = [rows for _, rows in made.decisions(folder / path for path in sounds.values()) if not isinstance(rows, UserError)]
+    return float((pd.concat(decisions)['class'] == classifier.NONE).mean()) if decisions else None
 
 
 def report(folder, calibrated, rejected, clips):

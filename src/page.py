@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 import numpy as np
 import soundfile
+from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import StratifiedKFold
 
 import analysis
@@ -68,9 +69,9 @@ def section(rows, dataset, curves, confusions, commands):
     own = labelled[labelled['label'] == best['method']]
     try:
         table, classes = diagnosis.held_out(own)
-        part['detail'] = detail(table, classes, own, dataset, best['method'], recordings, confusions.get((dataset, best['method'])))
-        found = diagnosis.accuracy(table, recordings)
-        part['recommendation'] += advice(table, classes, own, recordings)
+        found, figures_of = diagnosis.accuracy(table, recordings), diagnosis.per_class(table, classes, recordings)
+        part['detail'] = detail(table, classes, own, dataset, found, figures_of, confusions.get((dataset, best['method'])))
+        part['recommendation'] += advice(figures_of)
         if found['high'] - found['low'] > WIDE:
             part['warnings'].append(f'There are too few recordings for a sharp estimate: with {found["recordings"]}, an accuracy of '
                                     f'{found["accuracy"]:.3f} may stand for anything from {found["low"]:.3f} to {found["high"]:.3f}.')
@@ -119,23 +120,18 @@ def balanced_accuracies(rows):
 
 def comparison_table(rows, method):
     """The recommended method against every other one, at the largest n."""
-    pairs, lines = analysis.compare(rows), []
-    largest = max(rows['n_shot'], key=analysis.position)
-    for row in pairs[pairs['n_shot'] == largest].itertuples():
-        if method in (row.method, row.other):
-            sign, other = (1, row.other) if row.method == method else (-1, row.method)
-            low, high = sorted([sign * row.low, sign * row.high])
-            lines.append([largest, method, other, f'{sign * row.difference:+.3f}', f'{low:+.3f} to {high:+.3f}' if np.isfinite(low) else '',
-                          evaluation.probability(row.p)])
-    return {'head': ['n', 'method', 'other', 'difference', '95 % interval', 'p'], 'rows': lines}
+    largest = analysis.largest_shot(rows)
+    pairs = analysis.compare(rows)
+    return {'head': ['n', 'method', 'other', 'difference', '95 % interval', 'p'],
+            'rows': [[largest, method, row['other'], *evaluation.difference(row)]
+                     for row in analysis.against(pairs[pairs['n_shot'] == largest], method)]}
 
 
 def naive_split(rows, recordings):
     """A sentence on what a random split, which divides recordings, would have told of a frozen network; None where there is no such case."""
-    keys = [key for key in recordings]
-    largest = max(rows['n_shot'], key=analysis.position)
+    largest = analysis.largest_shot(rows)
     frozen = [label for label in rows['label'].unique() if plans.cost(label) == 0]
-    if not frozen or len(set(recordings.values())) == len(keys):
+    if not frozen or len(set(recordings.values())) == len(recordings):
         return None
     own = rows[(rows['label'] == frozen[-1]) & (rows['n_shot'] == largest)]
     config = config_of(experiments_folder() / own['experiment'].iloc[0])
@@ -160,9 +156,15 @@ def naive_split(rows, recordings):
 
 # ---- the recommended method in detail ----------------------------------------------------------------------------------
 
-def detail(table, classes, rows, dataset, method, recordings, confusion):
-    """Classes, learning curves, suspicious labels, errors and calibration of one method (dictionary)."""
-    found = diagnosis.accuracy(table, recordings)
+def detail(table, classes, rows, dataset, found, figures_of, confusion):
+    """Classes, learning curves, suspicious labels, errors and calibration of one method (dictionary).
+
+    Args:
+        table, classes: from diagnosis.held_out.
+        rows: of the method in results.tsv, with the column `label`.
+        found, figures_of: from diagnosis.accuracy and diagnosis.per_class.
+        confusion: path of its confusion matrix, or None.
+    """
     ranked = diagnosis.suspicious(table, classes)
     contradicted = ranked[ranked['contradiction'] > 0]
     wrong = table[table['true'] != table['predicted']]['id'].unique()
@@ -170,12 +172,12 @@ def detail(table, classes, rows, dataset, method, recordings, confusion):
     p, labels = diagnosis.probabilities(table, classes), table['true'].map(classes.index).to_numpy()
     sounds = Sounds(dataset)
     return {
-        'method': method,
-        'about': f'At n = {max(rows["n_shot"], key=analysis.position)}: accuracy {found["accuracy"]:.3f}, balanced accuracy {found["balanced"]:.3f}, on '
+        'method': rows['label'].iloc[0],
+        'about': f'At n = {analysis.largest_shot(rows)}: accuracy {found["accuracy"]:.3f}, balanced accuracy {found["balanced"]:.3f}, on '
                  f'{found["clips"]} clips of {found["recordings"]} recordings. With so many recordings, the 95 % interval of the accuracy is '
                  f'{found["low"]:.3f} to {found["high"]:.3f}.',
-        'classes': class_table(diagnosis.per_class(table, classes, recordings)),
-        'confusion': picture(confusion) if confusion else drawn(figures.confusion, *confusion_of(table, classes), ''),
+        'classes': class_table(figures_of),
+        'confusion': picture(confusion) if confusion else drawn(figures.confusion, confusion_matrix(table['true'], table['predicted'], labels=classes), classes, ''),
         'growth': growth_table(diagnosis.learning_curves(diagnosis.class_recalls(rows))),
         'suspicious': [sounds.show(clip) for clip in contradicted.head(SHOWN).to_dict('records')],
         'errors': [sounds.show(clip) for clip in errors.head(SHOWN).to_dict('records')],
@@ -186,15 +188,9 @@ def detail(table, classes, rows, dataset, method, recordings, confusion):
     }
 
 
-def confusion_of(table, classes):
-    counts = np.zeros((len(classes), len(classes)), int)
-    np.add.at(counts, (table['true'].map(classes.index).to_numpy(), table['predicted'].map(classes.index).to_numpy()), 1)
-    return counts, classes
-
-
-def advice(table, classes, rows, recordings):
+def advice(figures_of):
     """Which class needs clips most: a sentence with a blank in front, or nothing."""
-    figures_of = diagnosis.per_class(table, classes, recordings).set_index('class')
+    figures_of = figures_of.set_index('class')
     weakest = figures_of['recall'].idxmin()
     few = figures_of['recordings'].idxmin()
     if figures_of.loc[weakest, 'recall'] < figures_of['recall'].median() - 0.1:

@@ -86,6 +86,21 @@ class Job:
         return self.method, self.config['dataset'], self.config['fold'], self.config['n_shot']
 
 
+def configure(name, settings, dataset, fold, n_shot, runs, **more):
+    """The configuration of an experiment of a method in config_methods, as the method's script makes it.
+
+    Args:
+        name: of the method.
+        settings: dictionary of keys; those that the method lacks do not count.
+        dataset, fold, n_shot, runs, more: further keys, for this experiment.
+    """
+    _, entry, differing = config_file.config_methods[name]
+    method, keys = method_of(name)
+    values = {**differing, **{key: value for key, value in settings.items() if key in keys}, 'dataset': dataset, 'fold': fold,
+              'n_shot': n_shot, 'num_experiment_runs': runs, **more}
+    return method.configure(entry, [f'{key}={value!r}' for key, value in values.items()])
+
+
 class Plan:
     """A plan: which of its methods can be run, and the runs that it consists of.
 
@@ -144,13 +159,10 @@ class Plan:
 
     def configure(self, method, dataset, fold, n_shot, runs):
         """The configuration of an experiment, as the method's script makes it."""
-        _, entry, differing = config_file.config_methods[method]
-        definition, keys = method_of(method)
-        values = {**differing, **{key: value for key, value in self.settings.items() if key in keys},
-                  'dataset': dataset, 'fold': fold, 'n_shot': n_shot, 'seed': self.config['seed'], 'num_experiment_runs': runs}
+        more = {}
         if self.spectrogram and reads_spectrograms(method):  # a representation of its own beside that of other experiments
-            values['audio_representation_folder'] = f'audio_representation/{self._identifier(dataset)}__time-freq/'
-        return definition.configure(entry, [f'{key}={value!r}' for key, value in values.items()])
+            more['audio_representation_folder'] = f'audio_representation/{self._identifier(dataset)}__time-freq/'
+        return configure(method, self.settings, dataset, fold, n_shot, runs, seed=self.config['seed'], **more)
 
     def _identifier(self, dataset):
         return '-'.join([dataset, *(f'{key}{value}' for key, value in self.spectrogram.items())])

@@ -267,13 +267,9 @@ def comparison_markdown(summary, pairs):
     for n_shot in sorted(summary['n_shot'].unique(), key=analysis.position):
         group = summary[summary['n_shot'] == n_shot]
         best = group['method'][group['mean'].idxmax()]
-        for row in pairs[pairs['n_shot'] == n_shot].itertuples():
-            if best in (row.method, row.other):
-                sign, other = (1, row.other) if row.method == best else (-1, row.method)
-                low, high = sorted([sign * row.low, sign * row.high])
-                lines.append([n_shot, best, other, f'{sign * row.difference:+.3f}',
-                              f'{low:+.3f} to {high:+.3f}' if np.isfinite(low) else '', evaluation.probability(row.p), evaluation.probability(row.p_holm),
-                              f'{row.pairs} in {row.folds} fold{"s" * (row.folds > 1)}'])
+        for row in analysis.against(pairs[pairs['n_shot'] == n_shot], best):
+            lines.append([n_shot, best, row['other'], *evaluation.difference(row), evaluation.probability(row['p_holm']),
+                          f'{row["pairs"]} in {row["folds"]} fold{"s" * (row["folds"] > 1)}'])
     head = ['n', 'best', 'other', 'difference', '95 % interval', 'p', 'p (Holm)', 'pairs']
     return markdown(head, lines) if lines else ''
 

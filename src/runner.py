@@ -197,9 +197,9 @@ def _load_split(method, key, _):
 
 
 def run_experiment(config, wait):
-    """Give an experiment as many runs with results as its configuration wants."""
+    """Give an experiment as many runs with results as its configuration wants; returns its id."""
     method = method_of(config)
     split = load_split(method, config)
     if method.network:
         start_tensorflow()
-    method.train(config, split, again=False, wait=wait)
+    return method.train(config, split, again=False, wait=wait)

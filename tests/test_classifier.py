@@ -349,7 +349,7 @@ def test_esc10_folds_2_to_5_classify_fold_1(tmp_path, monkeypatch):
     method.fit(target, config, split)
     scores = told[[f'score: {name}' for name in split.classes]].to_numpy()
     known = calibration.calibrate(scores, list(split.test.values()), np.arange(80) % 5, 0.95, similarities=True)
-    classifier.save(target, 'mn04 class mean', {**config, **split.identity}, [5.0], known)
+    classifier.Classifier('four', target, target, 'mn04 class mean', {**config, **split.identity}, {'median': 5.0, 'longest': 5.0}, known).save()
     text = succeeded(warm('classify.py', 'four', *(f'{ESC10}/{path}' for path in told['audio']), '--csv', tmp_path / 'out.csv', data_folder=folder))
     found = read_csv(tmp_path / 'out.csv')
     assert len(found) == 80 and found['best'].tolist() == told['predicted'].tolist() and 'mn04 class mean' in text
