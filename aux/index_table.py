@@ -35,7 +35,7 @@ def sound_files(folder):
 
 def read_labels(table, sounds):
     """Clips of a CSV file with the columns file and label: list of (path, label, where)."""
-    rows = read_csv(table, ['file', 'label'], 'name its columns file and label')
+    rows = read_csv(table, ['file', 'label'], 'give a CSV file with the columns file and label')
     refuse_repeated([(where, row['file']) for where, row in rows])
     return [(find(row['file'], sounds, where), row['label'], where) for where, row in rows]
 

@@ -96,7 +96,7 @@ def find_files(paths):
         elif path.exists():
             found.append(path)
         else:
-            raise UserError(f'{path} does not exist')
+            raise UserError(f'{path} does not exist: check the path of the recording or folder')
     return list(dict.fromkeys(found))
 
 

@@ -21,7 +21,7 @@ def decisions(name):
             raise UserError(f'{problem.filename} does not exist: evaluate the experiment first') from None
         tables.append(table[['id', 'audio', 'true', 'predicted']].assign(run=run))
     if not tables:
-        raise UserError(f'{folder} is no experiment with finished runs')
+        raise UserError(f'{folder} is no experiment with finished runs: name two folders of {experiments_folder()}')
     return pd.concat(tables, ignore_index=True)
 
 

@@ -57,7 +57,7 @@ def select(plan, arguments, results):
         config = configure('config_reproduce', plan, arguments, plans.method_keys())
         opened = plans.Plan({**config, 'dry_run': True})  # nothing is made here
         return plans.rows_of(opened.jobs(), read_results(results)), opened.report, opened.missing
-    dataset = parse_overrides(arguments, ('dataset', *OPTIONS)).get('dataset')
+    dataset = parse_overrides(arguments, ('dataset', 'compare', *OPTIONS)).get('dataset')
     rows = read_results(results)
     if dataset is None:
         return rows, 'all', ()
