@@ -31,9 +31,7 @@ def bare_forward(model):
 
     def convolution(layer, x):
         kernel, offset = folded[layer.name]
-        y = (tf.nn.conv2d(x, kernel, layer.stride, layer.padding) if layer.filters else
-             tf.nn.depthwise_conv2d(x, kernel, [1, layer.stride, layer.stride, 1], layer.padding))
-        y = tf.nn.bias_add(y, offset)
+        y = tf.nn.bias_add(layer.convolve(x, kernel), offset)
         return y if layer.activation is None else layer.activation(y)
 
     @tf.function

@@ -67,12 +67,18 @@ class FixedNormConv2D(keras.layers.Layer):
     def call(self, x):
         scale = self.gamma * tf.math.rsqrt(self.moving_variance + self.epsilon)
         offset = self.beta - self.moving_mean * scale
-        if self.filters:
-            y = tf.nn.conv2d(x, self.kernel * scale, self.stride, self.padding)
-        else:
-            y = tf.nn.depthwise_conv2d(x, self.kernel * scale[:, None], [1, self.stride, self.stride, 1], self.padding)
-        y = tf.nn.bias_add(y, offset)
+        y = tf.nn.bias_add(self.convolve(x, self.kernel * (scale if self.filters else scale[:, None])), offset)
         return y if self.activation is None else self.activation(y)
+
+    def convolve(self, x, kernel):
+        """The convolution alone, with another kernel of the same shape."""
+        if self.filters:
+            return tf.nn.conv2d(x, kernel, self.stride, self.padding)
+        if self.padding == 'SAME':
+            return tf.nn.depthwise_conv2d(x, kernel, [1, self.stride, self.stride, 1], 'SAME')
+        # padded on its own: where TensorFlow 2.21 uses oneDNN (processors with AVX-512), its optimiser ends the process on an explicitly
+        # padded depthwise convolution with a bias
+        return tf.nn.depthwise_conv2d(tf.pad(x, self.padding), kernel, [1, self.stride, self.stride, 1], 'VALID')
 
 
 class SqueezeExcitation(keras.layers.Layer):

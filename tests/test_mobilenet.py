@@ -3,6 +3,8 @@
 Environment variables: ESC10, folder of ESC-10; MN04, path of mn04_as_mAP_432.pt; REFERENCE, folder of mn04_reference.npz.
 """
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from scipy.signal import correlate2d
 
 import mobilenet
 from backend import keras, tf
+from commands import environment
 from conftest import tone, write_sound
 from mobilenet_input import NUM_BANDS, at_level, file_to_log_mel, log_mel, windows
 from shared import UserError
@@ -171,6 +174,20 @@ def test_convolution(height, width, size, stride, filters):
             gamma, beta, mean, variance = (v.numpy()[c] for v in statistics)
             expected = np.maximum((sum(parts) - mean) / np.sqrt(variance + 1e-3) * gamma + beta, 0)
             np.testing.assert_allclose(found[n, ..., c], expected, rtol=1e-4, atol=2e-3)
+
+
+@pytest.mark.parametrize('onednn', ['0', '1'])
+def test_compiled_with_either_library_of_kernels(onednn, tmp_path):
+    # TensorFlow uses oneDNN by itself on processors with AVX-512 only, where a user would meet what fails with it
+    x = np.random.default_rng(0).normal(size=(2, 64, NUM_BANDS)).astype(np.float32)
+    np.save(tmp_path / 'x.npy', x)
+    code = ('import sys, numpy as np, mobilenet; from backend import tf\n'
+            'network = tf.function(mobilenet.build("mn04", seed=1)); np.save(sys.argv[2], network(np.load(sys.argv[1])))')
+    subprocess.run([sys.executable, '-c', code, tmp_path / 'x.npy', tmp_path / 'y.npy'], check=True,
+                   env=environment(tmp_path, TF_ENABLE_ONEDNN_OPTS=onednn, PYTHONPATH=str(Path(mobilenet.__file__).parent)))
+    expected = mobilenet.build('mn04', seed=1)(x).numpy()
+    assert expected.std() > 0  # small, with random weights
+    np.testing.assert_allclose(np.load(tmp_path / 'y.npy') / expected.std(), expected / expected.std(), atol=0.01)
 
 
 def test_other_layers():
