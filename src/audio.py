@@ -69,10 +69,19 @@ def check_cancellation(before, after):
 
 
 def resample(samples, rate, new_rate, resampler):
-    """Resample (length,) float32 samples; at least one sample remains of the shortest clip. 'soxr' is soxr_hq."""
+    """Resample (length,) float32 samples; at least one sample remains of the shortest clip.
+
+    'soxr' is soxr_hq, 'kaiser_2018' the filter that resampy called kaiser_best until version 0.3; all others are librosa's.
+    """
     import librosa  # takes a second to import, and most data sets need no resampling
     if len(samples) * new_rate < rate:
         return samples[:1]
+    if resampler == 'kaiser_2018':
+        import resampy
+        from scipy.signal.windows import kaiser
+        resampled = resampy.resample(samples, rate, new_rate, filter='sinc_window', num_zeros=64, precision=9, rolloff=0.9475937167399596,
+                                     window=functools.partial(kaiser, beta=14.769656459379492))
+        return librosa.util.fix_length(resampled, size=-(-len(samples) * new_rate // rate))  # as librosa does it
     resampler = 'soxr_hq' if resampler == 'soxr' else resampler
     return librosa.resample(samples, orig_sr=rate, target_sr=new_rate, res_type=resampler)
 

@@ -39,7 +39,7 @@ SPECTROGRAM = {
     'type': 'time-freq',                              # 'time-freq' or 'waveform'
     'spectrogram_type': 'mel',                        # 'mel' (power), 'cqt' (magnitude) or 'stft' (magnitude)
     'resample_sr': 44100,                             # sample rate that all files are converted to; Hz
-    'resampler': 'soxr_hq',                           # librosa's name; 'kaiser_best' (resampy) as in 2018; slow
+    'resampler': 'soxr_hq',                           # librosa's name, or 'kaiser_2018': the study's; slow
     'hop': 1024,                                      # hop length; samples
     'n_fft': 1024,                                    # FFT size of mel and stft; samples
     'n_mels': 128,                                    # bands of mel
@@ -49,10 +49,9 @@ SPECTROGRAM = {
 AUDIOSET = {                                          # examples for VGGish, 0.96 s each; all else is as the network was
     **REPRESENTATION,                                 # trained: vggish_params.py
     'type': 'audioset',
-    'resampler': 'kaiser_best',                       # resampy, as published; slow. 'soxr' makes the examples over 20 times
-                                                      # faster. It lets more of the two highest bands through (above 6.7 kHz):
-                                                      # on ESC-10, they rise by 0.14 on average, 1.1 at most; the values of
-                                                      # all others change by 0.00005 on average, 0.023 at most
+    'resampler': 'kaiser_best',                       # resampy's default of today; slow. 'kaiser_2018': that of the study's time, which
+                                                      # lets more of the highest band through; 'soxr' is close to it, and over 20
+                                                      # times faster: see docs/vggish.md
     'skip_silence': False,                            # True: leave out silent examples
 }
 

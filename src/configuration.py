@@ -47,7 +47,7 @@ def either(value, check):
 TEXT = (lambda v: isinstance(v, str) and bool(v)), 'text'
 OPTIONAL_TEXT = (lambda v: v is None or (isinstance(v, str) and bool(v))), 'None or text'
 SWITCH = one_of(True, False)
-RESAMPLERS = ('soxr', 'soxr_vhq', 'soxr_hq', 'soxr_mq', 'soxr_lq', 'soxr_qq', 'kaiser_best', 'kaiser_fast', 'fft', 'polyphase')
+RESAMPLERS = ('soxr', 'soxr_vhq', 'soxr_hq', 'soxr_mq', 'soxr_lq', 'soxr_qq', 'kaiser_best', 'kaiser_fast', 'kaiser_2018', 'fft', 'polyphase')
 COMPUTED = None  # the program sets these keys, nobody else
 
 # Roles. Two experiments with equal keys of role

@@ -16,6 +16,7 @@ import configuration
 import mel_features
 import representation
 import vggish_params
+from audio import resample
 from commands import run_script, succeeded
 from configuration import RESAMPLERS
 from conftest import EXAMPLES_FOR_VGGISH, make_dataset, make_representation, tone, write_sound
@@ -213,7 +214,17 @@ def test_soxr_changes_the_highest_bands_alone():
     assert difference[:, :, :62].max() < 0.02 and difference[:, :, 63].mean() > 0.1
 
 
-@pytest.mark.parametrize('resampler', ['kaiser_best', 'soxr_hq', 'polyphase'])
+def test_the_filter_of_2018_lets_more_of_the_highest_band_through():
+    samples = noise(44100 * 3)
+    of_2018, of_today, soxr = (waveform_to_examples(samples, 44100, name)[..., 63].mean() for name in ('kaiser_2018', 'kaiser_best', 'soxr'))
+    assert of_2018 - of_today > 0.1 and abs(of_2018 - soxr) < 0.05
+    # between the cut-offs of both filters, 0.917 and 0.948 of 8 kHz
+    sine = np.sin(2 * np.pi * 7440 / 44100 * np.arange(44100 * 2))
+    kept = {name: np.sqrt(2 * np.mean(resample(sine, 44100, 16000, name)[4000:-4000] ** 2)) for name in ('kaiser_2018', 'kaiser_best')}
+    assert kept['kaiser_2018'] > 0.7 and kept['kaiser_best'] < 0.35, kept
+
+
+@pytest.mark.parametrize('resampler', ['kaiser_best', 'kaiser_2018', 'soxr_hq', 'polyphase'])
 def test_half_a_sample_completes_no_example(resampler):
     """librosa rounds lengths up, resampy down: 30960 samples give two examples."""
     for length, examples in ((85333, 1), (85334, 2)):  # 30959.9 and 30960.3 at 16 kHz
