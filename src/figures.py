@@ -64,7 +64,7 @@ def confusion(matrix, classes, title, path):
     save(figure, path, 110)
 
 
-def accuracy_curves(curves, methods, chance, title, path):
+def accuracy_curves(curves, methods, chance, title, path, apart=()):
     """Draw accuracy over the number of training clips per class.
 
     Args:
@@ -72,8 +72,27 @@ def accuracy_curves(curves, methods, chance, title, path):
         methods: list of all methods of a report; a method's place in it chooses its colour and marker.
         chance: accuracy of guessing; None where it is not known.
         path: image file; the same input gives the same bytes.
+        apart: methods that get a panel of their own, with a scale of their own, if there are others.
     """
-    figure, axes = plt.subplots(figsize=(8.5, 5.2), layout='constrained')
+    parts = [[method for method in curves if (method in apart) == own] for own in (False, True)]
+    parts = [part for part in parts if part]
+    figure, panels = plt.subplots(1, len(parts), figsize=(8.5 if len(parts) == 1 else 15, 5.2), layout='constrained', squeeze=False)
+    for axes, part in zip(panels[0], parts):
+        lowest = min(low if np.isfinite(low) else mean for method in part for _, mean, low, _ in curves[method])
+        axes.set_ylim(0 if part is parts[0] else np.floor(10 * max(lowest, 0)) / 10, 1)
+        draw_curves(axes, {method: curves[method] for method in part}, methods, chance)
+    panels[0, 0].set_ylabel('accuracy on the test set')
+    if len(parts) == 1:
+        panels[0, 0].set_title(title)
+    else:
+        figure.suptitle(title)
+        panels[0, 0].set_title('without pretrained networks')
+        panels[0, 1].set_title('with pretrained networks (another scale)')
+    save(figure, path, 130 if len(parts) == 1 else 100)
+
+
+def draw_curves(axes, curves, methods, chance):
+    """Draw a panel of accuracy_curves; its vertical scale is set before."""
     numbers = [n for points in curves.values() for n, *_ in points if n != 'all'] or [1]
     place_of_all = 2 * max(numbers)
     labels = {n: 'all' if n == 'all' else str(n) for points in curves.values() for n, *_ in points}
@@ -95,13 +114,12 @@ def accuracy_curves(curves, methods, chance, title, path):
     if chance is not None:
         axes.axhline(chance, color='grey', linestyle=':', label='chance')
         axes.annotate('chance', (0, chance), (4, 2), xycoords=('axes fraction', 'data'), textcoords='offset points', fontsize=8,
-                      color='grey')
+                      color='grey', annotation_clip=True)
     axes.set_xscale('log')
     axes.set_xticks(sorted(labels), [labels[n] for n in sorted(labels)])
     axes.minorticks_off()
-    axes.set(xlabel='training clips per class (log scale)', ylabel='accuracy on the test set', ylim=(0, 1), title=title)
+    axes.set_xlabel('training clips per class (log scale)')
     axes.grid(alpha=0.3)
-    save(figure, path, 130)
 
 
 def label_ends(axes, ends, methods):
@@ -112,7 +130,9 @@ def label_ends(axes, ends, methods):
         methods: see accuracy_curves.
     """
     height, heights = 0.045, []
+    bottom, top = axes.get_ylim()
     for _, mean, *_ in ends.values():  # no two names overlap
+        mean = (mean - bottom) / (top - bottom)
         heights.append(min(mean, heights[-1] - height) if heights else min(mean, 0.98))
     heights = np.array(heights) + max(0, 0.02 - heights[-1])  # nor leave the figure
     for (method, (n, mean, *_)), place in zip(ends.items(), heights):

@@ -10,7 +10,7 @@ Reads:  experiments/results.tsv under DATA_FOLDER, or the table that results= na
 With compare=, two experiments (a method before and after a change, or the same one on two versions of the data) are compared on the
 test clips that both have, run by run: nothing is written.
 Writes: experiments/report_<plan or dataset>/ (report_all/ for everything): report.md, tables, figures. With readme=, the
-        results between two marker lines of that file, and their figures into docs/ beside it.
+        results between two marker lines of that file, and beside it docs/results.md and the figures in docs/.
 """
 import shlex
 import sys

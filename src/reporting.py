@@ -10,7 +10,7 @@ import evaluation
 import figures
 import page
 import plans
-from config_file import config_reproduce
+from config_file import config_methods, config_reproduce
 from configuration import ALL, differences
 from experiment import config_of
 from results import experiments_folder
@@ -63,19 +63,16 @@ def write(rows, name, missing=(), quiet=False, commands=''):
         datasets = sorted({*rows['dataset'], *(dataset for dataset, *_ in missing)})
         curves, confusions = {}, {}
         for dataset in datasets:
-            own, of_pairs, of_spent = (table[table['dataset'] == dataset] for table in (summary, pairs, spent))
-            paths = draw_curves(dataset, own, methods, folder)
+            paths = draw_curves(dataset, summary[summary['dataset'] == dataset], methods, folder)
             matrices, lines = draw_confusions(rows[rows['dataset'] == dataset], folder)
             drawn += paths + list(matrices.values())
             curves.update({dataset: paths[0]} if paths else {})
             confusions.update({(dataset, label): path for label, path in matrices.items()})
             picture = paths[0].name if paths else None
-            text += [f'## {dataset}', *analysis.left_out(rows[rows['dataset'] == dataset]), *overview(rows, dataset, verdicts, picture, missing), *configurations(rows, dataset),
-                     *headed('95 % intervals', interval_markdown(own)),
-                     *headed('The best method against the others', comparison_markdown(own, of_pairs)),
-                     *headed('Confusion matrices at the largest n', '\n'.join(lines)),
-                     *headed('Times (hours:minutes:seconds)', cost_markdown(of_spent))]
-        write_text(folder / 'report.md', '\n\n'.join(part.strip('\n') for part in [*text, LEGEND]) + '\n')
+            text += [f'## {dataset}', *analysis.left_out(rows[rows['dataset'] == dataset]), *overview(rows, dataset, picture, missing),
+                     *configurations(rows, dataset), *details(dataset, summary, pairs, verdicts, spent),
+                     *headed('Confusion matrices at the largest n', '\n'.join(lines))]
+        write_text(folder / 'report.md', joined([*text, LEGEND]) + '\n')
         for pattern in ('accuracy_*', 'confusion_*', '.tmp-*'):  # of an earlier report
             for path in set(folder.glob(pattern)) - set(drawn):
                 path.unlink()
@@ -102,21 +99,29 @@ def accuracy_table(rows, dataset, missing=()):
     return accuracy_markdown(analysis.summarise(rows), reasons.items())
 
 
-def overview(rows, dataset, verdicts, picture, missing=()):
-    """The runs on a data set, accuracy, figure and verdicts as Markdown (list of paragraphs).
+def overview(rows, dataset, picture, missing=()):
+    """The runs on a data set, accuracy and figure as Markdown (list of paragraphs).
 
     Args:
         picture: address of the figure, None where there is none.
     """
-    own = verdicts[verdicts['dataset'] == dataset]
     text = [what_was_run(rows[rows['dataset'] == dataset]), accuracy_table(rows, dataset, missing)]
     if picture:
         text.append(f'![{dataset}: accuracy over the number of training clips per class]({picture})')
-    if len(own):
-        text += ['Beside figures that were published or released:', verdict_markdown(own)]
-        text += [f'Reference for {", ".join(dict.fromkeys(group["method"]))}: {source}.'
-                 for source, group in own.groupby('source', sort=False)]
     return text
+
+
+def details(dataset, summary, pairs, verdicts, spent):
+    """What the numbers of a data set say, as Markdown (list of paragraphs): references, intervals, paired comparisons, times.
+
+    Args: tables of all data sets, see analysis.py.
+    """
+    summary, pairs, verdicts, spent = (table[table['dataset'] == dataset] for table in (summary, pairs, verdicts, spent))
+    sources = [f'Reference for {", ".join(dict.fromkeys(group["method"]))}: {source}.' for source, group in verdicts.groupby('source', sort=False)]
+    return [*headed('Beside figures that were published or released', joined([verdict_markdown(verdicts), *sources])),
+            *headed('95 % intervals', interval_markdown(summary)),
+            *headed('The best method against the others', comparison_markdown(summary, pairs)),
+            *headed('Times (hours:minutes:seconds)', cost_markdown(spent))]
 
 
 def what_was_run(rows):
@@ -175,10 +180,12 @@ def draw_curves(dataset, summary, methods, folder):
     except UserError as problem:
         print(f'note: the figure of {dataset} is without the line of chance: {problem}')
         chance = None
+    apart = [method for method in curves if (name := method.split(' [')[0]) in config_methods and plans.needs_checkpoint(name)]
+    apart = apart if len(curves) > 8 else []  # few curves can be told apart in one panel
     paths = [folder / f'accuracy_{dataset}.{ending}' for ending in ('png', 'pdf')]
     for path in paths:
         with atomic(path) as temporary:
-            figures.accuracy_curves(curves, methods, chance, f'{dataset}: mean accuracy and its 95 % interval', temporary)
+            figures.accuracy_curves(curves, methods, chance, f'{dataset}: mean accuracy and its 95 % interval', temporary, apart)
     return paths
 
 
@@ -252,13 +259,13 @@ def interval_markdown(summary):
 
 
 def verdict_markdown(verdicts):
-    """A line per verdict."""
+    """A line per verdict; '' when there is none."""
     def cells(row):
         reference = f'{row.reference:.3f}' + ('' if np.isnan(row.spread) else f' +- {row.spread:.3f}') + f' ({row.reference_runs})'
         return [row.method, row.n_shot, spread(row), reference, row.settings, f'{row.difference:+.3f}', row.verdict]
 
-    return markdown(['method', 'n', 'ours (runs)', 'reference (runs)', 'setting', 'difference', 'verdict'],
-                    [cells(row) for row in verdicts.itertuples()])
+    head = ['method', 'n', 'ours (runs)', 'reference (runs)', 'setting', 'difference', 'verdict']
+    return markdown(head, [cells(row) for row in verdicts.itertuples()]) if len(verdicts) else ''
 
 
 def comparison_markdown(summary, pairs):
@@ -289,15 +296,27 @@ BEGIN, END = r'<!-- results: python report\.py .* -->', '<!-- end of results -->
 
 
 def section(rows):
-    """The results section of a README (Markdown); it depends on `rows`, config_file.py and the references alone.
+    """The results section of a README (Markdown); it depends on `rows` and config_file.py alone.
 
-    Methods of the data set's plan that begin with VGGish and have no result appear as such.
+    Methods of the data set's plan that begin with a pretrained network and have no result appear as such.
     """
-    verdicts = analysis.verdicts(rows, analysis.read_references())
     missing = [(dataset, method, plans.needed_weights(method)) for dataset in sorted(set(rows['dataset']))
                for method in config_reproduce.get(dataset, {}).get('methods', ()) if plans.needs_checkpoint(method)]
-    return '\n\n'.join(part.strip('\n') for dataset in sorted(set(rows['dataset']))
-                       for part in overview(rows, dataset, verdicts, picture(rows, dataset), missing))
+    return joined(part for dataset in sorted(set(rows['dataset'])) for part in overview(rows, dataset, picture(rows, dataset), missing))
+
+
+def full_results(rows):
+    """docs/results.md: what the README leaves out (Markdown); it depends on `rows` and the references alone."""
+    tables = analysis.summarise(rows), analysis.compare(rows), analysis.verdicts(rows, analysis.read_references()), analysis.costs(rows)
+    text = ['# Results in full', 'The tables behind the one in the [README](../README.md#results), written by the same command.']
+    for dataset in sorted(set(rows['dataset'])):
+        text += [f'## {dataset}', *details(dataset, *tables)]
+    return joined([*text, LEGEND]) + '\n'
+
+
+def joined(paragraphs):
+    """Paragraphs of Markdown as one text (str)."""
+    return '\n\n'.join(paragraph.strip('\n') for paragraph in paragraphs)
 
 
 def picture(rows, dataset):
@@ -308,7 +327,7 @@ def picture(rows, dataset):
 def update_readme(path, rows, folder):
     """Replace what stands between the two marker lines of a README by the section of `rows`.
 
-    The figures are copied from the report in `folder` into docs/ beside the README.
+    The figures are copied from the report in `folder` into docs/ beside the README, and docs/results.md is written there.
     Raises UserError unless both markers are there, once each: <!-- results: python report.py ... --> and <!-- end of results -->.
     """
     try:
@@ -323,5 +342,6 @@ def update_readme(path, rows, folder):
         if address := picture(rows, dataset):
             with atomic(path.parent / address) as temporary:
                 temporary.write_bytes((folder / f'accuracy_{dataset}.png').read_bytes())
+    write_text(path.parent / 'docs' / 'results.md', full_results(rows))
     write_text(path, f'{found[1]}\n\n{section(rows)}\n\n{found[3]}')
     print(f'readme: {path}')

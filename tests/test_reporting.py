@@ -323,6 +323,7 @@ def test_the_readme_says_what_the_kept_rows_say(tmp_path):
     assert copy.read_text() == (ROOT / 'README.md').read_text()
     rows = read_results(ROOT / 'docs/results.tsv')
     assert reporting.section(rows) in copy.read_text() and len(rows)
+    assert (tmp_path / 'docs/results.md').read_text() == (ROOT / 'docs/results.md').read_text() == reporting.full_results(rows)
     for name in re.findall(r'\]\((docs/\w+\.png)\)', reporting.section(rows)):
         assert (ROOT / name).read_bytes().startswith(b'\x89PNG') and (tmp_path / name).is_file()
 
@@ -333,8 +334,17 @@ def test_the_section_follows_the_rows():
     assert text.startswith('esc10: 2 results, folds 0, 2 (10 test clips each), 1 run per method, n and fold, seeds 0, 3.\n')
     assert re.search(r'\| 0\.650 \+- 0\.050 \(2\) +\|', text)
     assert re.search(r'\| transfer +\| needs the weights of VGGish +\|', text)
-    assert '| inside the spread |' in text and '](docs/esc10.png)' in text
+    assert '](docs/esc10.png)' in text
     assert reporting.section(rows.assign(accuracy=0.1)) != text and reporting.section(rows[::-1]) == text
+
+
+def test_the_full_results_have_references_intervals_pairs_and_times():
+    rows = results(*({'dataset': 'esc10', 'accuracy': accuracy, 'fold': fold, 'method': method, 'n_shot': '20', 'experiment': f'fold_{fold}_{method}'}
+                     for fold in (0, 1) for method, accuracy in (('VGG', 0.5 + fold / 10), ('TIMBRE', 0.6 + fold / 5))))
+    text = reporting.full_results(rows)
+    assert re.search(r'\| VGG +\| 20 \| 0\.500 \(1\) .*\| (inside|outside) the spread', text)  # on the reference's fold
+    assert re.search(r'\| 20 \| TIMBRE \| VGG +\| \+0\.150 ', text) and '| 0:00:20 ' in text and text.endswith('not in them.\n')
+    assert reporting.full_results(rows[::-1]) == text != reporting.full_results(rows.assign(accuracy=0.1))
 
 
 def test_what_stands_around_the_section_is_kept(toy, tmp_path):
