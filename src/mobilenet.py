@@ -70,7 +70,10 @@ class FixedNormConv2D(keras.layers.Layer):
         if self.filters:
             y = tf.nn.conv2d(x, self.kernel * scale, self.stride, self.padding)
         else:
-            y = tf.nn.depthwise_conv2d(x, self.kernel * scale[:, None], [1, self.stride, self.stride, 1], self.padding)
+            padding = self.padding
+            if padding != 'SAME':  # a depthwise convolution with such a padding of its own ends the process in training with oneDNN (TensorFlow 2.21)
+                x, padding = tf.pad(x, padding), 'VALID'
+            y = tf.nn.depthwise_conv2d(x, self.kernel * scale[:, None], [1, self.stride, self.stride, 1], padding)
         y = tf.nn.bias_add(y, offset)
         return y if self.activation is None else self.activation(y)
 
