@@ -121,20 +121,31 @@ class Warm:
     """
 
     def __init__(self):
-        self.process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env=environment(''))
+        self.folder = temporary_folder()
+        self.process = subprocess.Popen([sys.executable, '-X', 'faulthandler', __file__, self.folder], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, env=environment(''))
         atexit.register(self.process.kill)
 
     def run(self, name, arguments, data_folder, cwd, timeout):
         job = {'path': str(script_path(name)), 'arguments': list(map(str, arguments)), 'data_folder': str(data_folder),
                'cwd': str(cwd or tempfile.gettempdir())}
-        print(json.dumps(job), file=self.process.stdin, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # it has ended: there is no answer then, either
+            print(json.dumps(job), file=self.process.stdin, flush=True)
         limit = threading.Timer(timeout, self.process.kill)
         limit.start()
         answer = self.process.stdout.readline()
         limit.cancel()
-        assert answer, f'{name} {arguments} ended the process, or took longer than {timeout} s'
+        if not answer:  # the next script gets another process
+            warm_process.cache_clear()
+            raise AssertionError(f'{name} {arguments} ended the process, exit code {self.process.wait()}; it is killed after {timeout} s. '
+                                 f'Its last output:\n{self.last_output()}')
         return subprocess.CompletedProcess([name, *arguments], *json.loads(answer))
+
+    def last_output(self):
+        """The end of what the last script printed, stdout before stderr; a crash adds the stacks of the threads."""
+        lines = [line for path in (self.folder / 'out', self.folder / 'err') if path.exists()
+                 for line in path.read_text(errors='replace').splitlines()[-120:]]
+        return '\n'.join(line for line in lines if not line.startswith('Extension modules: '))  # a line of many thousand letters
 
 
 @functools.cache
@@ -147,8 +158,8 @@ def warm(name, *arguments, data_folder, cwd=None, timeout=120):
     return warm_process().run(name, arguments, data_folder, cwd, timeout)
 
 
-def serve():
-    """The other end of Warm: a line of JSON in, a line of JSON out."""
+def serve(folder):
+    """The other end of Warm: a line of JSON in, a line of JSON out. What the scripts print goes to the files out and err of a folder."""
     sys.path[:0] = [str(ROOT / 'src'), str(ROOT / 'aux')]
     replies = os.fdopen(os.dup(1), 'w')
     for line in sys.stdin:
@@ -156,7 +167,7 @@ def serve():
         os.environ['DATA_FOLDER'] = job['data_folder']
         os.chdir(job['cwd'])
         sys.argv = [job['path'], *job['arguments']]
-        with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as err:
+        with open(folder / 'out', 'w+') as out, open(folder / 'err', 'w+') as err:
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
             code = run_path(job['path'])
@@ -296,4 +307,4 @@ def same_weights(one, other):
 
 
 if __name__ == '__main__':
-    serve()
+    serve(Path(sys.argv[1]))
