@@ -118,13 +118,28 @@ class Warm:
     """A process that runs one script after the other and keeps TensorFlow loaded, which takes seconds to start.
 
     Scripts get their arguments, environment, exit code and output as on the command line.
+
+    Args:
+        without_tensorflow: as of run_script.
     """
 
-    def __init__(self):
+    running = []
+
+    def __init__(self, without_tensorflow=False):
         self.folder = temporary_folder()
+        more = {'PYTHONPATH': folder_without_tensorflow()} if without_tensorflow else {}
         self.process = subprocess.Popen([sys.executable, '-X', 'faulthandler', __file__, self.folder], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True, env=environment(''))
-        atexit.register(self.process.kill)
+                                        stdout=subprocess.PIPE, text=True, env=environment('', **more))
+        self.running.append(self)
+
+    def end(self):
+        """Let the process end by itself, so that it removes its temporary files; kill it if it does not."""
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
 
     def run(self, name, arguments, data_folder, cwd, timeout):
         job = {'path': str(script_path(name)), 'arguments': list(map(str, arguments)), 'data_folder': str(data_folder),
@@ -149,13 +164,21 @@ class Warm:
 
 
 @functools.cache
-def warm_process():
-    return Warm()
+def warm_process(without_tensorflow=False):
+    return Warm(without_tensorflow)
 
 
-def warm(name, *arguments, data_folder, cwd=None, timeout=120):
+def end_warm_processes():
+    """Scripts get new processes from now on: the old ones may have grown."""
+    for process in Warm.running:
+        process.end()
+    Warm.running.clear()
+    warm_process.cache_clear()
+
+
+def warm(name, *arguments, data_folder, cwd=None, timeout=120, without_tensorflow=False):
     """As run_script, in a process that has run other scripts before."""
-    return warm_process().run(name, arguments, data_folder, cwd, timeout)
+    return (warm_process(True) if without_tensorflow else warm_process()).run(name, arguments, data_folder, cwd, timeout)
 
 
 def serve(folder):

@@ -97,7 +97,7 @@ def test_embedding_layers_that_a_network_does_not_have():
     'frozen.py', 'knn_audioset.py', 'transfer_train.py', 'transfer_proto.py', 'smoke_test.py')])
 def test_missing_weights_are_named_before_anything_else(data, script, network):
     dataset = ['dataset=tones'] * (script != 'smoke_test.py')
-    done = run_script(script, network, *dataset, 'checkpoint=none.pt', data_folder=data, without_tensorflow=True)
+    done = warm(script, network, *dataset, 'checkpoint=none.pt', data_folder=data, without_tensorflow=True)
     refused(done, ROOT / 'src/none.pt', 'does not exist', f'python ../aux/download.py {network}')
     assert not list(data.glob('audio_representation/*__*__*'))
 

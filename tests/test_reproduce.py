@@ -133,7 +133,7 @@ def test_what_is_done_is_skipped_and_more_is_added(whole, tones, tmp_path):
     assert f'{RUNS // 2} runs are done, {RUNS // 2} to do: about ' in output
     assert experiments(data) == folders and table(data) == table(whole[0]) and decisions(data) == decisions(whole[0])
     before = tree(data, '*.npz')
-    again = run_script(*PLAN, 'num_experiment_runs=2', data_folder=data, without_tensorflow=True)
+    again = warm(*PLAN, 'num_experiment_runs=2', data_folder=data, without_tensorflow=True)
     assert f'{RUNS} runs are done\n' in succeeded(again) and '| TIMBRE ' in again.stdout
     assert tree(data, '*.npz') == before and experiments(data) == folders
 
@@ -191,7 +191,7 @@ def test_runs_after_a_failed_one_of_the_same_experiment_are_not_tried(tones, tmp
 
 def test_a_dry_run_writes_nothing(tones, tmp_path):
     shutil.copytree(tones / 'index', tmp_path / 'index')
-    done = run_script(*PLAN, 'num_experiment_runs=2', '--dry-run', data_folder=tmp_path, without_tensorflow=True)
+    done = warm(*PLAN, 'num_experiment_runs=2', '--dry-run', data_folder=tmp_path, without_tensorflow=True)
     lines = [line for line in succeeded(done).splitlines() if line.startswith('tones fold')]
     assert len(lines) == RUNS
     assert lines[0] == 'tones fold 0, n = 1, knn_mfcc, run 1: to do: 1 run(s) without a comparable measurement'
@@ -236,7 +236,7 @@ def test_methods_without_checkpoint_are_named(tones, tmp_path):
 def test_report_of_a_plan(whole, tmp_path):
     data, output = tmp_path / 'data', whole[1]
     shutil.copytree(whole[0], data)
-    done = run_script('report.py', 'demo', 'datasets=tones', *PLAN[3:], 'num_experiment_runs=2', data_folder=data,
+    done = warm('report.py', 'demo', 'datasets=tones', *PLAN[3:], 'num_experiment_runs=2', data_folder=data,
                       without_tensorflow=True)
     ours, theirs = ([line for line in text.splitlines() if line.startswith('|')] for text in (succeeded(done), output))
     assert ours == theirs
@@ -313,7 +313,7 @@ def decisions_of_any(data):
 def test_workers_with_another_data_folder_are_refused(tones, tmp_path, cluster):
     address, _ = cluster(tmp_path / 'elsewhere', workers=1)
     data = fresh(tones, tmp_path / 'data')
-    done = run_script(*PLAN, f'scheduler={address}', data_folder=data, without_tensorflow=True)
+    done = warm(*PLAN, f'scheduler={address}', data_folder=data, without_tensorflow=True)
     refused(done, 'another DATA_FOLDER', tmp_path / 'elsewhere', f'DATA_FOLDER={data.resolve()}')
     assert not (data / 'experiments').exists()
 

@@ -678,9 +678,9 @@ def test_every_script_is_covered_by_the_test_of_help():
 
 def test_tensorflow_starts_only_after_the_checks(tones):
     """The other scripts of the chain above ran where TensorFlow cannot be imported; here is the proof that it cannot be."""
-    done = run_script('sl_train.py', *FAST, data_folder=tones, without_tensorflow=True)
+    done = warm('sl_train.py', *FAST, data_folder=tones, without_tensorflow=True)
     assert done.returncode == 1 and re.search('(keras|tensorflow) was imported', done.stderr)
-    done = run_script('sl_train.py', *FAST, 'fold=9', data_folder=tones, without_tensorflow=True)
+    done = warm('sl_train.py', *FAST, 'fold=9', data_folder=tones, without_tensorflow=True)
     commands.refused(done, 'gt_tones_fold9_train.tsv does not exist')
 
 

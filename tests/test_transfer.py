@@ -42,8 +42,7 @@ def clip_examples(key, label, length, seed=0):
 def device():
     set_up_device()
     yield
-    commands.warm_process().process.kill()  # it has grown, and later tests need memory, too
-    commands.warm_process.cache_clear()
+    commands.end_warm_processes()  # it has grown, and later tests need memory, too
 
 
 @pytest.fixture(scope='module')
