@@ -39,7 +39,7 @@ def system_temporary_folder(tmp_path_factory):
         patch.setattr(tempfile, 'tempdir', None)  # so that it is asked for again
         yield
     commands.end_warm_processes()
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
