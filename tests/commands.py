@@ -118,37 +118,71 @@ class Warm:
     """A process that runs one script after the other and keeps TensorFlow loaded, which takes seconds to start.
 
     Scripts get their arguments, environment, exit code and output as on the command line.
+
+    Args:
+        without_tensorflow: as of run_script.
     """
 
-    def __init__(self):
-        self.process = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env=environment(''))
-        atexit.register(self.process.kill)
+    running = []
+
+    def __init__(self, without_tensorflow=False):
+        self.folder = temporary_folder()
+        more = {'PYTHONPATH': folder_without_tensorflow()} if without_tensorflow else {}
+        self.process = subprocess.Popen([sys.executable, '-X', 'faulthandler', __file__, self.folder], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, env=environment('', **more))
+        self.running.append(self)
+
+    def end(self):
+        """Let the process end by itself, so that it removes its temporary files; kill it if it does not."""
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
 
     def run(self, name, arguments, data_folder, cwd, timeout):
         job = {'path': str(script_path(name)), 'arguments': list(map(str, arguments)), 'data_folder': str(data_folder),
                'cwd': str(cwd or tempfile.gettempdir())}
-        print(json.dumps(job), file=self.process.stdin, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # it has ended: there is no answer then, either
+            print(json.dumps(job), file=self.process.stdin, flush=True)
         limit = threading.Timer(timeout, self.process.kill)
         limit.start()
         answer = self.process.stdout.readline()
         limit.cancel()
-        assert answer, f'{name} {arguments} ended the process, or took longer than {timeout} s'
+        if not answer:  # the next script gets another process
+            warm_process.cache_clear()
+            raise AssertionError(f'{name} {arguments} ended the process, exit code {self.process.wait()}; it is killed after {timeout} s. '
+                                 f'Its last output:\n{self.last_output()}')
         return subprocess.CompletedProcess([name, *arguments], *json.loads(answer))
+
+    def last_output(self):
+        """The end of what the last script printed, stdout before stderr; a crash adds the stacks of the threads."""
+        lines = [line for path in (self.folder / 'out', self.folder / 'err') if path.exists()
+                 for line in path.read_text(errors='replace').splitlines()[-120:]]
+        return '\n'.join(line for line in lines if not line.startswith('Extension modules: '))  # a line of many thousand letters
 
 
 @functools.cache
-def warm_process():
-    return Warm()
+def warm_process(without_tensorflow=False):
+    return Warm(without_tensorflow)
 
 
-def warm(name, *arguments, data_folder, cwd=None, timeout=120):
+def end_warm_processes():
+    """Scripts get new processes from now on: the old ones may have grown."""
+    for process in Warm.running:
+        process.end()
+    Warm.running.clear()
+    warm_process.cache_clear()
+
+
+def warm(name, *arguments, data_folder, cwd=None, timeout=120, without_tensorflow=False):
     """As run_script, in a process that has run other scripts before."""
-    return warm_process().run(name, arguments, data_folder, cwd, timeout)
+    return (warm_process(True) if without_tensorflow else warm_process()).run(name, arguments, data_folder, cwd, timeout)
 
 
-def serve():
-    """The other end of Warm: a line of JSON in, a line of JSON out."""
+def serve(folder):
+    """The other end of Warm: a line of JSON in, a line of JSON out. What the scripts print goes to the files out and err of a folder."""
     sys.path[:0] = [str(ROOT / 'src'), str(ROOT / 'aux')]
     replies = os.fdopen(os.dup(1), 'w')
     for line in sys.stdin:
@@ -156,7 +190,7 @@ def serve():
         os.environ['DATA_FOLDER'] = job['data_folder']
         os.chdir(job['cwd'])
         sys.argv = [job['path'], *job['arguments']]
-        with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as err:
+        with open(folder / 'out', 'w+') as out, open(folder / 'err', 'w+') as err:
             os.dup2(out.fileno(), 1)
             os.dup2(err.fileno(), 2)
             code = run_path(job['path'])
@@ -167,6 +201,8 @@ def serve():
                 file.seek(0)
                 texts.append(file.read())
         print(json.dumps([code, *texts]), file=replies, flush=True)
+    atexit._run_exitfuncs()
+    os._exit(0)  # taking apart what TensorFlow has built can last longer than the tests' patience
 
 
 def run_path(path):
@@ -296,4 +332,4 @@ def same_weights(one, other):
 
 
 if __name__ == '__main__':
-    serve()
+    serve(Path(sys.argv[1]))

@@ -3,12 +3,14 @@
 Fixtures come by name; the functions are imported: `from conftest import tone, make_dataset`.
 """
 import shutil
+import tempfile
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 
+import commands
 import representation
 from configuration import configure
 from methods import METHODS
@@ -19,12 +21,25 @@ CLASSES = ['bird', 'engine', 'rain']
 EXAMPLES_FOR_VGGISH = METHODS['config_transfer'].kind_of({'network': 'vggish'})
 
 
-SLOW = ('test_reproduce', 'test_transfer', 'test_scripts', 'test_sliding', 'test_prototypical', 'test_resume')
+# The files that take longest, the longest first: of two processes, none is left with one of them at the end.
+SLOW = ('test_reproduce', 'test_transfer', 'test_vggish', 'test_scripts', 'test_bad_input', 'test_sliding', 'test_prototypical', 'test_frozen',
+        'test_classifier', 'test_resume')
 
 
 def pytest_collection_modifyitems(items):
-    """The slowest files first: of two processes, none is left with a slow file at the end."""
     items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
+
+
+@pytest.fixture(scope='session', autouse=True)
+def system_temporary_folder(tmp_path_factory):
+    """A folder for temporary files, also of subprocesses, that is removed at the end: TensorFlow leaves some when a process is killed."""
+    folder = tmp_path_factory.mktemp('tmp')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('TMPDIR', str(folder))
+        patch.setattr(tempfile, 'tempdir', None)  # so that it is asked for again
+        yield
+    commands.end_warm_processes()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

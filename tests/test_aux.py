@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / 'aux'), str(ROOT / 'src')]
 import make_demo_sounds
 import splits
+from commands import run_script, succeeded, warm
 from index_asc import DEVELOPMENT, EVALUATION, SCENES
 from index_us8k import CLASSES as US8K
 
@@ -29,8 +29,7 @@ def run(tmp_path):
     elsewhere.mkdir()
 
     def call(script, *arguments):
-        done = subprocess.run([sys.executable, ROOT / 'aux' / script, *map(str, arguments)], cwd=elsewhere, text=True,
-                              capture_output=True, env={**os.environ, 'DATA_FOLDER': str(tmp_path / 'data')})
+        done = warm(script, *arguments, data_folder=tmp_path / 'data', cwd=elsewhere, without_tensorflow=True)
         assert 'Traceback' not in done.stderr, done.stderr
         return done.returncode, done.stdout + done.stderr
     return call
@@ -702,9 +701,9 @@ def test_demo_refusals(run, refused, tmp_path):
 
 
 @pytest.mark.parametrize('script', ['index_us8k.py', 'index_asc.py', 'index_esc.py', 'index_folder.py', 'make_demo_sounds.py'])
-def test_help(run, script):
-    code, output = run(script, '--help')
-    assert code == 0
+def test_help(run, script, tmp_path):
+    """In a process of its own from a foreign folder: the script itself finds the modules that it needs."""
+    output = succeeded(run_script(script, '--help', data_folder=tmp_path, cwd=tmp_path, without_tensorflow=True))
     for part in (f'Usage: python aux/{script} ', '<folder>', 'Reads: ', 'Writes: '):
         assert part in output
     if script != 'make_demo_sounds.py':

@@ -1,6 +1,5 @@
 """Classifiers for new recordings: fit.py, classify.py, export.py, from Python, and their modules by another way."""
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,14 +16,11 @@ import audio
 import calibration
 import classifier
 import commands
-import shallow
-from commands import ROOT, experiments, models, refused, run_script, succeeded, warm
+from commands import ROOT, experiments, models, refused, succeeded, warm
 from conftest import tone, write_sound
 from methods import METHODS
 from shared import UserError
-from test_frozen import checkpoint, data  # noqa: F401
-
-MN04, ESC10 = (os.environ.get(name) for name in ('MN04', 'ESC10'))
+from test_frozen import check_decisions, checkpoint, data  # noqa: F401
 
 
 def read_csv(path):
@@ -117,30 +113,20 @@ def test_labels_that_are_all_right_do_not_make_probabilities_of_1():
 EXPERIMENTS = {
     'sl': ('sl_train.py', 'spec', 'epochs=4', 'model_number=2', 'normalize=train'),
     'proto': ('proto.py', 'spec', 'max_epochs=1', 'filters=4'),
-    'transfer': ('transfer_train.py', 'mn04', 'epochs=2'),
     'transfer proto': ('transfer_proto.py', 'mn04', 'max_epochs=1', 'save_weights=True'),
 }
 
 
-@pytest.mark.parametrize('name', ['sl', 'proto', 'transfer', pytest.param('transfer proto', marks=pytest.mark.long)])
+@pytest.mark.parametrize('name', ['sl', 'proto', pytest.param('transfer proto', marks=pytest.mark.long)])
 def test_files_get_the_decisions_of_the_experiment(here, name, tmp_path):
-    """classify.py on the test files gives the scores that the experiment's own test has written."""
+    """Those of fine-tuned networks are in test_frozen.py."""
     script, *options = EXPERIMENTS[name]
     weights = [checkpoint(here, 'mn04')] if 'mn04' in options else []
     succeeded(warm(script, *options, 'dataset=tones', 'n_shot=2', *weights, data_folder=here))
     folder = experiments(here)[-1]
-    if name in ('sl', 'transfer'):
-        succeeded(warm('sl_evaluate.py' if name == 'sl' else 'transfer_evaluate.py', folder.name, data_folder=here))
-    told = pd.read_csv(models(folder)[0] / 'test_predictions.tsv', sep='\t')
-    source = json.loads((here / 'index/tones/source_tones.json').read_text())['audio_folder']
-    files = [f'{source}/{path}' for path in told['audio']]
-    text = succeeded(warm('classify.py', folder.name, *files, '--csv', tmp_path / 'out.csv', data_folder=here))
-    assert 'an experiment is not calibrated' in text
-    found = read_csv(tmp_path / 'out.csv')
-    assert found['file'].tolist() == files and found['class'].tolist() == told['predicted'].tolist()
-    opened = classifier.load(folder.name)
-    scores = opened.scores([opened.array_of(file) for file in files])
-    np.testing.assert_allclose(scores, told[[f'score: {label}' for label in opened.classes]], atol=2e-5)
+    if name == 'sl':
+        succeeded(warm('sl_evaluate.py', folder.name, data_folder=here))
+    check_decisions(folder.name, here, tmp_path)
     if name in ('sl', 'proto'):
         succeeded(warm('export.py', folder.name, '--seconds', 2, '--to', tmp_path / 'export', data_folder=here))
         assert (tmp_path / 'export/model.tflite').stat().st_size > 1000
@@ -327,33 +313,3 @@ def test_the_python_example(fitted, recordings):
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, env=commands.environment(fitted))
     assert done.returncode == 0, done.stderr
     assert '(2, 384)' in done.stdout and re.search(r'runner_up', done.stdout)
-
-
-# ---- real sounds -------------------------------------------------------------------------------------------------------
-
-@pytest.mark.skipif(not (MN04 and ESC10), reason='needs ESC10 and MN04')
-def test_esc10_folds_2_to_5_classify_fold_1(tmp_path, monkeypatch):
-    """A classifier of ESC-10's folds 2 to 5 decides on the files of fold 1 as the experiment's own test did."""
-    folder = tmp_path / 'data'
-    monkeypatch.setenv('DATA_FOLDER', str(folder))
-    succeeded(run_script('index_esc.py', ESC10, '--name', 'esc10', data_folder=folder))
-    succeeded(warm('preprocess.py', 'mn04', 'dataset=esc10', data_folder=folder))
-    succeeded(warm('frozen.py', 'mn04', 'dataset=esc10', 'fold=0', 'n_shot=all', 'num_experiment_runs=1', f'checkpoint={MN04}', data_folder=folder))
-    experiment = experiments(folder)[-1]
-    told = pd.read_csv(models(experiment)[0] / 'test_predictions.tsv', sep='\t')
-    method = METHODS['config_frozen']
-    config = method.configure('mn04', ['dataset=esc10', 'fold=0', 'n_shot=all', f'checkpoint={MN04}'])
-    split = method.load_split(config)
-    target = folder / 'classifiers/four'
-    target.mkdir(parents=True)
-    method.fit(target, config, split)
-    scores = told[[f'score: {name}' for name in split.classes]].to_numpy()
-    known = calibration.calibrate(scores, list(split.test.values()), np.arange(80) % 5, 0.95, similarities=True)
-    classifier.Classifier('four', target, target, 'mn04 class mean', {**config, **split.identity}, {'median': 5.0, 'longest': 5.0}, known).save()
-    text = succeeded(warm('classify.py', 'four', *(f'{ESC10}/{path}' for path in told['audio']), '--csv', tmp_path / 'out.csv', data_folder=folder))
-    found = read_csv(tmp_path / 'out.csv')
-    assert len(found) == 80 and found['best'].tolist() == told['predicted'].tolist() and 'mn04 class mean' in text
-    assert (found['class'] != classifier.NONE).mean() >= 0.95
-    opened = classifier.load('four')
-    np.testing.assert_allclose(opened.scores([opened.array_of(f'{ESC10}/{path}') for path in told['audio'][:16]]), scores[:16], atol=2e-5)
-    assert shallow.HEAD in {path.name for path in target.iterdir()}

@@ -1,7 +1,6 @@
 """report.html, what it tells (diagnosis.py), and how a browser shows it."""
 import base64
 import html
-import os
 import re
 import shutil
 import subprocess
@@ -14,7 +13,6 @@ import commands
 import diagnosis
 from commands import succeeded, warm
 
-MN04, ESC10 = (os.environ.get(name) for name in ('MN04', 'ESC10'))
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 
 
@@ -131,33 +129,3 @@ def test_a_browser_shows_and_plays_the_page(page, tmp_path, width):
     told = re.findall(r'<pre id="told">([^$]*?)</pre>', done.stdout)  # the script itself has a $ there
     assert told, done.stderr[-2000:]
     assert html.unescape(told[0]) == f'{{"images":0,"played":{text.count("<audio")},"silent":0,"wide":false,"problems":[]}}'
-
-
-# ---- real sounds -------------------------------------------------------------------------------------------------------
-
-@pytest.mark.skipif(not (MN04 and ESC10), reason='needs ESC10 and MN04')
-def test_swapped_labels_of_esc10_are_the_most_suspicious(tmp_path, monkeypatch):
-    """5 % of the labels are wrong: the first 5 % of the ranking hold at least 80 % of them."""
-    from methods import METHODS
-    from results import read_results
-    from shared import read_classes, read_ground_truth
-    folder = tmp_path / 'data'
-    monkeypatch.setenv('DATA_FOLDER', str(folder))
-    succeeded(warm('index_esc.py', ESC10, '--name', 'esc10', data_folder=folder))
-    rng = np.random.default_rng(0)
-    swapped = set(map(str, rng.choice(400, 20, replace=False)))
-    wrong = {key: (int(key) % 9 + 1) for key in swapped}  # so many classes further
-    for path in sorted(folder.glob('index/esc10/*fold*_t*.tsv')):
-        labels = read_ground_truth(path, 10)
-        labels = {key: (label + wrong.get(key, 0)) % 10 for key, label in labels.items()}
-        path.write_text(''.join(f'{key}\t{[float(c == label) for c in range(10)]}\n' for key, label in labels.items()))
-    succeeded(warm('preprocess.py', 'mn04', 'dataset=esc10', data_folder=folder))
-    method = METHODS['config_frozen']
-    for fold in range(5):
-        config = method.configure('mn04', ['dataset=esc10', f'fold={fold}', 'n_shot=all', 'num_experiment_runs=1', f'checkpoint={MN04}',
-                                           'classifier=logistic_regression'])
-        method.train(config, method.load_split(config))
-    table, classes = diagnosis.held_out(read_results())
-    assert len(table) == 400 and classes == read_classes('esc10')
-    first = diagnosis.suspicious(table, classes)['id'].head(20)
-    assert len(swapped & set(first)) >= 16, len(swapped & set(first))

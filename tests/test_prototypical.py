@@ -453,4 +453,4 @@ def test_a_place_that_cannot_be_written(data):
 
 
 def test_tensorflow_starts_only_after_the_checks(data):
-    refused(commands.run_script(*usual('n_shot=7'), data_folder=data, without_tensorflow=True), 'n_shot=7')
+    refused(commands.warm(*usual('n_shot=7'), data_folder=data, without_tensorflow=True), 'n_shot=7')

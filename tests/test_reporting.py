@@ -13,7 +13,7 @@ import pytest
 import analysis
 import figures
 import reporting
-from commands import ROOT, refused, run_script, succeeded, temporary_files, tree, warm
+from commands import ROOT, refused, succeeded, temporary_files, tree, warm
 from configuration import parse_arguments
 from conftest import results
 from results import add_results, experiments_folder, read_results, results_path
@@ -318,7 +318,7 @@ def test_the_readme_says_what_the_kept_rows_say(tmp_path):
     copy = shutil.copy(ROOT / 'README.md', tmp_path / 'README.md')
     command, = re.findall(r'<!-- results: python (report\.py .*) -->', copy.read_text())
     arguments = command.replace('readme=../README.md', f'readme={copy}').split()
-    done = run_script(*arguments, data_folder=tmp_path / 'data', cwd=ROOT / 'src', without_tensorflow=True)
+    done = warm(*arguments, data_folder=tmp_path / 'data', cwd=ROOT / 'src', without_tensorflow=True)
     assert succeeded(done).endswith(f'readme: {copy}\n')
     assert copy.read_text() == (ROOT / 'README.md').read_text()
     rows = read_results(ROOT / 'docs/results.tsv')

@@ -42,8 +42,7 @@ def clip_examples(key, label, length, seed=0):
 def device():
     set_up_device()
     yield
-    commands.warm_process().process.kill()  # it has grown, and later tests need memory, too
-    commands.warm_process.cache_clear()
+    commands.end_warm_processes()  # it has grown, and later tests need memory, too
 
 
 @pytest.fixture(scope='module')
@@ -172,7 +171,7 @@ def test_hops_count_examples(data, opened, hop, kept):
 
 # ---- transfer_train.py, transfer_evaluate.py -------------------------------------------------------------------------
 
-FINE = ('epochs=3', 'batch_size=4', 'learning_rate=0.1')
+FINE = ('epochs=2', 'batch_size=4', 'learning_rate=0.1')
 
 
 def epochs_logged(experiment):
@@ -188,7 +187,7 @@ def killed(data, vggish_checkpoint):
     before = set(experiments(data))
     begun = lambda: set(experiments(data)) - before
     with Started(*command, data_folder=data) as script:
-        script.wait_until(lambda: any((folder / 'models.list').exists() and epochs_logged(folder) == 2 for folder in begun()))
+        script.wait_until(lambda: any((folder / 'models.list').exists() and epochs_logged(folder) == 1 for folder in begun()))
         script.process.kill()
         script.wait()
     experiment, = begun()
@@ -244,9 +243,9 @@ def test_files_and_log(data, kept, vggish_checkpoint):
             sorted(['train_ids.tsv', 'train_log.tsv', 'model.weights.h5', 'model.json', 'result.json', *RESULTS])
         header, *log = rows(model / 'train_log.tsv')
         assert header == ['epoch', 'train_cost', 'epoch_time', 'learning_rate']
-        assert [(row[0], row[3]) for row in log] == [(str(epoch), '0.1') for epoch in (1, 2, 3)]
+        assert [(row[0], row[3]) for row in log] == [(str(epoch), '0.1') for epoch in (1, 2)]
         costs = [float(row[1]) for row in log]
-        assert np.isnan(costs[0]) and np.isfinite(costs[1:]).all()
+        assert np.isnan(costs[0]) and np.isfinite(costs[1])
     for line in ('model: transfer, 72141571 trainable parameters', f'experiment: {experiment}',
                  f'next: python transfer_evaluate.py {experiment.name}'):
         assert f'\n{line}\n' in trained
@@ -307,7 +306,7 @@ def test_an_evaluation_with_other_keys(data, kept):
     model = models(experiment)[0]
     (experiment / 'models.list').unlink()
     (experiment / 'models.list').write_text(f'{model.name}\n')
-    refused(warm('transfer_evaluate.py', kept[0].name, 'epochs=2', data_folder=copy), "'epochs=2'", 'test_hop')
+    refused(warm('transfer_evaluate.py', kept[0].name, 'epochs=3', data_folder=copy), "'epochs=3'", 'test_hop')
     before = results(copy, experiment)
     text = succeeded(warm('transfer_evaluate.py', kept[0].name, 'test_hop=3', 'test_batch_size=5', data_folder=copy))
     assert 'note: 1 of 2 runs are trained so far\noverrides: test_hop=3, test_batch_size=5\n' in text
@@ -319,7 +318,7 @@ def test_an_evaluation_with_other_keys(data, kept):
     row, = [row for row in after if row not in before]
     assert row['config_hash'] != before[0]['config_hash']
     overrides = (experiment / 'experiment.result').read_text().splitlines()[-1]
-    assert "'test_hop': 3" in overrides and "'test_batch_size': 5" in overrides and "'epochs': 3" in overrides
+    assert "'test_hop': 3" in overrides and "'test_batch_size': 5" in overrides and "'epochs': 2" in overrides
 
 
 def test_a_killed_experiment_goes_on(data, killed, lean):
@@ -335,7 +334,7 @@ def test_a_killed_experiment_goes_on(data, killed, lean):
 
 
 def test_the_first_epoch_trains_nothing_and_the_best_weights_are_kept(data, vggish_checkpoint):
-    """Validation clips get the labels that the untrained network gives them: no later epoch is as good."""
+    """Validation clips get the labels that the untrained network gives them: the next epoch is not as good."""
     model = models_transfer.CLASSIFIER.build({'network': 'vggish', 'checkpoint': str(vggish_checkpoint), 'num_classes_dataset': 3},
                                              64, seed=2 * 100_003)  # run 0 of seed 2
     kernel = model.get_layer('logits').kernel.numpy()
@@ -348,7 +347,7 @@ def test_the_first_epoch_trains_nothing_and_the_best_weights_are_kept(data, vggi
     path.write_text(''.join(f'{key}\t{[float(c == label) for c in range(3)]}\n' for key, label in truth.items()))
 
     experiment, _ = run(copy, 'transfer_train.py', 'audioset',
-                        *arguments(vggish_checkpoint, 'n_shot=1', 'num_experiment_runs=1', 'seed=2', 'epochs=3',
+                        *arguments(vggish_checkpoint, 'n_shot=1', 'num_experiment_runs=1', 'seed=2', 'epochs=2',
                                    'learning_rate=0.5', f'gt_val={path.relative_to(copy)}'))
     model, = models(experiment)
     header, *log = rows(model / 'train_log.tsv')
@@ -356,7 +355,7 @@ def test_the_first_epoch_trains_nothing_and_the_best_weights_are_kept(data, vggi
     costs = np.concatenate([-log_softmax(logits[key], axis=1)[:, label] for key, label in truth.items()])
     assert log[0][1] == 'nan' and float(log[0][2]) == pytest.approx(costs.mean(), rel=1e-4)
     accuracies = [float(row[3]) for row in log]
-    assert accuracies[0] == 1 and max(accuracies[1:]) < 1, f'the best epoch is not the first one alone: {accuracies}'
+    assert accuracies[0] == 1 and accuracies[1] < 1, f'the best epoch is not the first one alone: {accuracies}'
     found = weights(model)
     for i, name in enumerate(VARIABLES):
         np.testing.assert_array_equal(found[f'layers/vg_gish/vars/{i}'], values[name])
@@ -366,7 +365,7 @@ def test_the_first_epoch_trains_nothing_and_the_best_weights_are_kept(data, vggi
 
 # ---- transfer_proto.py -----------------------------------------------------------------------------------------------
 
-PROTO = ('n_shot=1', 'num_experiment_runs=1', 'max_epochs=2', 'learning_rate=0.05', 'max_patches_per_class=2', 'seed=3')
+PROTO = ('n_shot=1', 'num_experiment_runs=1', 'max_epochs=1', 'learning_rate=0.05', 'max_patches_per_class=2', 'seed=3')
 
 
 @pytest.fixture(scope='module')
@@ -396,7 +395,7 @@ def test_files_of_prototypical_networks(data, proto):
         assert all(int(frame) in range(0, 96 * LENGTHS[key], 96) for key, _, frame in support)
         updates = number['train'] // sum(min(2, sum(LENGTHS[key] for key in ids if TRAIN[key] == label)) for label in range(3))
         assert [row[:2] for row in rows(model / 'train_log.tsv')[1:]] == \
-            [[str(update), str(1 + (update - 1) // updates)] for update in range(1, 2 * updates + 1)]
+            [[str(update), '1'] for update in range(1, updates + 1)]
         row, = results(data, experiment)
         assert row['method'] == 'transfer proto' and row['clips'] == '6'
 

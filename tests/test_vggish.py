@@ -21,7 +21,7 @@ import pretrained
 import training
 import vggish_smoke_test
 from backend import keras, set_up_device, tf
-from commands import ROOT, refused, run_script, succeeded, temporary_files, warm
+from commands import ROOT, refused, succeeded, temporary_files, warm
 from configuration import configure
 from conftest import make_representation, plain_vggish, vggish_values, write_checkpoint
 from methods import METHODS
@@ -229,15 +229,15 @@ SCRIPTS = {'transfer_train.py': ['audioset'], 'transfer_proto.py': ['audioset'],
 @pytest.mark.parametrize('script, arguments', SCRIPTS.items())
 def test_a_missing_checkpoint_is_named_before_tensorflow_starts(toy, script, arguments):
     data = ['dataset=toy', 'n_shot=1'] * (script != 'vggish_smoke_test.py')
-    done = run_script(script, *arguments, *data, 'checkpoint=nothing.ckpt', data_folder=toy, without_tensorflow=True)
+    done = warm(script, *arguments, *data, 'checkpoint=nothing.ckpt', data_folder=toy, without_tensorflow=True)
     refused(done, ROOT / 'src/nothing.ckpt', 'does not exist', *HELP)
     assert not (toy / 'experiments').exists()
 
 
 def test_tensorflow_starts_only_after_the_checks(toy, vggish_checkpoint):
     command = ['transfer_train.py', 'audioset', 'dataset=toy', f'checkpoint={vggish_checkpoint}']
-    refused(run_script(*command, 'n_shot=9', data_folder=toy, without_tensorflow=True), 'n_shot=9', 'bird (2)')
-    done = run_script(*command, 'n_shot=1', data_folder=toy, without_tensorflow=True)
+    refused(warm(*command, 'n_shot=9', data_folder=toy, without_tensorflow=True), 'n_shot=9', 'bird (2)')
+    done = warm(*command, 'n_shot=1', data_folder=toy, without_tensorflow=True)
     assert done.returncode == 1 and re.search('(keras|tensorflow) was imported', done.stderr)
 
 
@@ -474,7 +474,7 @@ def test_the_smoke_test_refuses_other_weights_and_takes_those_with_the_published
 
 
 def test_the_smoke_test_needs_a_path(tmp_path):
-    done = run_script('vggish_smoke_test.py', 'checkpoint=None', data_folder=tmp_path, without_tensorflow=True)
+    done = warm('vggish_smoke_test.py', 'checkpoint=None', data_folder=tmp_path, without_tensorflow=True)
     refused(done, 'checkpoint=None')
 
 
