@@ -25,7 +25,7 @@ def bare_forward(model):
     folded = {}
     for layer in model.layers:
         if isinstance(layer, mobilenet.FixedNormConv2D):
-            scale = np.asarray(layer.gamma) / np.sqrt(layer.moving_variance.numpy() + layer.epsilon)
+            scale = np.float32(layer.gamma) / np.sqrt(layer.moving_variance.numpy() + np.float32(layer.epsilon))
             folded[layer.name] = (tf.constant(layer.kernel.numpy() * (scale if layer.filters else scale[:, None])),
                                   tf.constant(layer.beta.numpy() - layer.moving_mean.numpy() * scale))
 
@@ -56,7 +56,7 @@ def compare(name, ours, bare, target, rounds=9):
     times = [(seconds(ours), seconds(bare)) for _ in range(rounds)]
     ratio = statistics.median(b / a for a, b in times)
     mine, reference = (1000 * statistics.median(t) / SECONDS for t in zip(*times))
-    print(f'{name:20s} {mine:7.3f} ms per second of sound, bare {reference:7.3f}: ratio {ratio:.2f} (wanted: {target:.2f} or more)'
+    print(f'{name:34s} {mine:7.3f} ms/s_of_sound, bare {reference:7.3f} ms/s_of_sound: ratio {ratio:.2f} (wanted: {target:.2f} or more)'
           f'{"" if ratio >= target else "  MISSED"}', flush=True)
 
 
