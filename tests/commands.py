@@ -201,6 +201,8 @@ def serve(folder):
                 file.seek(0)
                 texts.append(file.read())
         print(json.dumps([code, *texts]), file=replies, flush=True)
+    # as the interpreter ends: joblib's idle workers, then temporary files
+    threading._shutdown()
     atexit._run_exitfuncs()
     os._exit(0)  # taking apart what TensorFlow has built can last longer than the tests' patience
 

@@ -282,7 +282,7 @@ def test_another_seed_gives_something_else(tones, two):
 
 def logged(data, number):
     """Epochs of run `number` that have been logged so far."""
-    folders = sorted(data.glob('experiments/*/model_*'))
+    folders = sorted(data.glob('experiments/fold_*/model_*'))
     path = folders[number] / 'epoch_accuracies.tsv' if len(folders) > number else None
     return len(rows(path)) - 1 if path and path.exists() else 0
 

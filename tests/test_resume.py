@@ -157,12 +157,12 @@ def uninterrupted(tones):
 
 def epochs_logged(data):
     """Rows of the newest train_log.tsv."""
-    logs = sorted(data.glob('experiments/*/model_*/train_log.tsv'), key=lambda path: path.stat().st_mtime_ns)
+    logs = sorted(data.glob('experiments/fold_*/model_*/train_log.tsv'), key=lambda path: path.stat().st_mtime_ns)
     return len(rows(logs[-1])) - 1 if logs else 0
 
 
 def finished_runs(data):
-    return sum(len(rows(path)) for path in data.glob('experiments/*/models.list'))
+    return sum(len(rows(path)) for path in data.glob('experiments/fold_*/models.list'))
 
 
 def test_a_killed_training_goes_on(data, uninterrupted):
@@ -208,7 +208,7 @@ def test_a_stopped_training_says_so_in_one_line(data):
 
 def test_two_trainings_at_the_same_time_have_a_folder_each(data, uninterrupted):
     with Started(*TRAIN, data_folder=data) as script:
-        script.wait_until(lambda: list(data.glob('experiments/*/config.json')))
+        script.wait_until(lambda: list(data.glob('experiments/fold_*/config.json')))
         other = succeeded(warm(*TRAIN, data_folder=data))
         assert script.wait() == 0, script.text()
         told = [re.search(r'experiments/(fold_\S+)', text).group(1) for text in (script.text(), other)]
