@@ -114,7 +114,7 @@ def signature(path):
 
 def split_segment(path):
     """The sound file (Path) and (start, end) in seconds of a clip 'long.wav#t=1.5,3', a part of a recording; None for a whole file."""
-    found = re.fullmatch(r'(.*)#t=(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)', str(path), re.DOTALL)
+    found = '#t=' in (text := str(path)) and re.fullmatch(r'(.*)#t=(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)', text, re.DOTALL)
     return (Path(found[1]), (float(found[2]), float(found[3]))) if found else (Path(path), None)
 
 
