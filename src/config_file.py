@@ -432,7 +432,9 @@ config_reproduce = {                                  # further keys are set in 
         'num_experiment_runs': 5,                     # per fold, each with its own draw of clips
         'seed': SEED,
         'skip_missing': False,                        # True: continue without clips that preprocess.py refused
-        'scheduler': None,                            # address of a Dask scheduler, tcp://host:8786; None: this process
+        'gpus': None,                                 # numbers of GPUs, 0,1: a process for each shares the runs; None: one process
+        'processes': 1,                               # so many processes share the runs on a CPU
+        'scheduler': None,                            # address of a Dask scheduler, tcp://host:8786; None: this machine
     },
 }
 config_reproduce['us8k'] = {**config_reproduce['paper'], 'datasets': ['us8k']}

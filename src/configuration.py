@@ -95,6 +95,7 @@ _ROLES = {
             'overrides': COMPUTED, 'experiment': COMPUTED},
     'machine': {'audio_folder': OPTIONAL_TEXT, 'checkpoint': OPTIONAL_TEXT, 'n_machines': integer(1), 'machine_i': integer(0),
                 'num_processing_units': either(ALL, integer(1)), 'scheduler': OPTIONAL_TEXT,
+                'gpus': either(None, list_of(integer(0))), 'processes': integer(1),
                 'sliding': SWITCH},  # the same scores up to rounding
     'study': {'datasets': list_of(TEXT), 'folds': either(ALL, list_of(integer(0))), 'n_shots': list_of(either(ALL, integer(1))),
               'methods': list_of(TEXT), 'dry_run': SWITCH, 'results': TEXT, 'readme': TEXT, 'compare': list_of(TEXT)},

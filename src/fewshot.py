@@ -25,7 +25,7 @@ class DataSplit:
     others: dict  # of the fold's sets that were not loaded
 
     @classmethod
-    def load(cls, config, kind=SPECTROGRAMS, parts=PARTS, expected=None, optional=()):
+    def load(cls, config, kind=SPECTROGRAMS, parts=PARTS, expected=None, optional=(), opened=None):
         """Read and check the sets that the configuration names.
 
         Args:
@@ -34,11 +34,15 @@ class DataSplit:
             parts: which sets are needed.
             expected: parameters of the representation that a trained model belongs to; None while training.
             optional: sets among `parts` whose ground truth may be missing.
+            opened: representations that other splits of the same data have opened: dictionary, which gets this one, too.
 
         Raises UserError: missing or damaged files, clips without representation, clips or sounds in two sets, sounds replaced
         since the representation was made, too few clips.
         """
-        representation = Representation(config['audio_representation_folder'], config['dataset'], kind, expected)
+        place, opened = (config['audio_representation_folder'], config['dataset'], kind), {} if opened is None else opened
+        if place not in opened:
+            opened[place] = Representation(*place, expected)
+        representation = opened[place]
         sets = {}
         for part in PARTS:
             path = config.get(f'gt_{part}') if part in parts else None

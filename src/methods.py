@@ -200,9 +200,9 @@ class Method:
         """What load_split reads of a configuration, for any n_shot and seed: equal for experiments on the same data (tuple)."""
         return split_key(config) + ((('network', config['network']),) if self.pretrained else ())
 
-    def load_split(self, config, parts=None, expected=None, optional=()):
+    def load_split(self, config, parts=None, expected=None, optional=(), opened=None):
         """The DataSplit of a configuration, see fewshot.DataSplit.load."""
-        return DataSplit.load(config, self.kind_of(config), parts or self.parts, expected, optional)
+        return DataSplit.load(config, self.kind_of(config), parts or self.parts, expected, optional, opened)
 
 
 def supervised_method(group, script, kind, models, **more):

@@ -433,7 +433,7 @@ class Representation:
         rows = read_rows(self.folder / 'index.tsv', 3, self.remedy)
         self.paths = {key: path for key, (path, _) in rows.items()}
         self.audio = {key: audio for key, (_, audio) in rows.items()}
-        self._sounds, self.refused = {}, {}
+        self._sounds, self._checked, self.refused = {}, set(), {}
         for errors in sorted(self.folder.glob('errors_*.tsv')):
             self.refused.update({key: reason for key, (_, reason) in read_rows(errors, 3, self.remedy).items()})
         if self.settings.get('type') not in kind.types:
@@ -496,15 +496,22 @@ class Representation:
         return self._sounds[key]
 
     def check_sounds(self, keys):
-        """Raise UserError if sound files were replaced since their arrays were made. Files that do not exist are not checked."""
+        """Raise UserError if sound files were replaced since their arrays were made. Files that do not exist are not checked.
+
+        A sound is checked once, however many sets of clips are read from this object.
+        """
+        keys = [key for key in keys if key not in self._checked]
         try:
             folder = audio_folder({'dataset': self._dataset, 'audio_folder': self.settings.get('overrides', {}).get('audio_folder')})
         except UserError:  # the sounds are not on this machine
             return
         digests = Digests(self._dataset)
-        replaced = [key for key in keys if split_segment(folder / self.audio[key])[0].is_file()
-                    and digests.of(folder / self.audio[key]) != self.digest(key)]
+        replaced = []
+        for key in keys:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                replaced += [key] if digests.of(folder / self.audio[key]) != self.digest(key) else []
         digests.save()
+        self._checked.update(set(keys) - set(replaced))
         if replaced:
             raise UserError(f'{len(replaced)} sound files in {folder} were replaced since {self.folder} was made (ids '
                             f'{listing(replaced)}): {self.remedy.replace(" first", " again")}')
@@ -519,7 +526,7 @@ class Representation:
         """
         path = data_folder() / self.paths[key]
         try:
-            array = np.load(path, mmap_mode='r', allow_pickle=False)
+            array = np.load(os.fspath(path), mmap_mode='r', allow_pickle=False)  # of a Path, NumPy resolves all links, which takes long
         except FileNotFoundError:
             raise self._missing(key) from None
         except (ValueError, EOFError) as problem:

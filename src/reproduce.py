@@ -1,14 +1,15 @@
 """Run a plan: many experiments, from sound files to the tables and figures of the study.
 
 Usage:  CUDA_VISIBLE_DEVICES=0 python reproduce.py us8k
+        python reproduce.py us8k gpus=0,1                            # a process per GPU; processes=2 on a CPU
         python reproduce.py esc10 methods=VGG,TIMBRE n_shots=1,5 folds=0 epochs=50
         python reproduce.py paper --dry-run
         python reproduce.py paper scheduler=tcp://host:8786
 Reads:  index/<dataset>/ (scripts in aux/), the sound files, and vggish_model.ckpt where there is one.
 Writes: audio_representation/ where it is missing; under experiments/ what the scripts of the methods write, a row per run in
         results.tsv, reproduce_<plan>.tsv (state of every run), reproduce_<plan>.log, and report_<plan>/. Finished runs are
-        skipped, so a plan can be interrupted, continued and extended. Several processes with the same command, e.g. one per
-        GPU, share its runs.
+        skipped, so a plan can be interrupted, continued and extended. Processes, of this command and of others that are started
+        beside it, share its runs.
 """
 import functools
 import shlex
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import cluster
 import plans
+import processes
 import reporting
 import runner
 from configuration import configuration_from_command_line
@@ -27,6 +29,7 @@ from shared import run_script
 def main():
     config = configuration_from_command_line(__doc__, 'config_reproduce', more_keys=plans.method_keys(),
                                              dry_run='list the runs of the plan, which are done, and how long the others will take')
+    processes.environments(config)  # keys that exclude each other are refused before hours of work
     plan = plans.Plan(config)
     if config['scheduler'] and not config.get('dry_run'):
         with cluster.connect(config['scheduler']) as client:  # check it now, hours before it may be needed

@@ -1,4 +1,4 @@
-"""Execution of a plan: its runs one after the other in this process, shared with other processes, or on a Dask cluster."""
+"""Execution of a plan: its runs one after the other in this process, side by side in several processes, or on a Dask cluster."""
 import contextlib
 import functools
 import io
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 import cluster
 import plans
+import processes
 from experiment import Busy
 from methods import method_of
 from results import experiments_folder, results_so_far
@@ -35,7 +36,7 @@ def run(plan, jobs, pending, after_round):
     """Run the pending jobs of a plan; returns the failed ones (dictionary Job -> message).
 
     Shows overall progress and writes experiments/reproduce_<plan>.tsv, the state of every run. What a run prints goes to
-    experiments/reproduce_<plan>.log, or to the console of its worker.
+    experiments/reproduce_<plan>.log, or to the console of its worker. Raises UserError when nobody is left to do the runs.
 
     Args:
         plan: plans.Plan.
@@ -47,8 +48,9 @@ def run(plan, jobs, pending, after_round):
     next_call = 0.0
     try:
         write_state(plan, jobs, failed)
-        with tqdm(total=len(pending), desc=plan.name, disable=not pending, bar_format=BAR, **{**PROGRESS, 'leave': True}) as bar:
-            for job, outcome in outcomes(pending, plan):
+        with (contextlib.closing(outcomes(pending, plan)) as ended,
+              tqdm(total=len(pending), desc=plan.name, disable=not pending, bar_format=BAR, **{**PROGRESS, 'leave': True}) as bar):
+            for job, outcome in ended:
                 del left[job]
                 waiting[job.round] -= 1
                 results = results_so_far()
@@ -100,15 +102,30 @@ def write_state(plan, jobs, failed):
 
 def outcomes(jobs, plan):
     """Yield (job, Outcome) of each job as it ends. Raises OSError when nothing can be written any more."""
+    log, several = experiments_folder() / f'reproduce_{plan.name}.log', processes.environments(plan.config)
     if plan.config['scheduler']:
-        for job, outcome in cluster.run(run_job, jobs, plan.config['scheduler']):
-            if isinstance(outcome, OSError) and outcome.errno in NO_PLACE:
-                raise outcome
-            yield job, Outcome(None, 0.0, describe(outcome)) if isinstance(outcome, BaseException) else outcome
-        return
-    make_folder(experiments_folder())
-    with open(experiments_folder() / f'reproduce_{plan.name}.log', 'a', encoding='utf-8') as log:
-        yield from shared_outcomes(jobs, log)
+        yield from checked(cluster.run(run_job, jobs, plan.config['scheduler']))
+    elif several and jobs:
+        function = functools.partial(run_job, folder=str(data_folder()), wait=False)
+        yield from checked(processes.run(function, jobs, several, log, processes.check_gpu if plan.config['gpus'] else None))
+    else:
+        make_folder(experiments_folder())
+        with open(log, 'a', encoding='utf-8') as file:
+            yield from shared_outcomes(jobs, file)
+
+
+def checked(answers):
+    """Yield (job, Outcome) of jobs that others did. Raises OSError when nothing can be written any more."""
+    with contextlib.closing(answers):
+        for job, answer in answers:
+            if isinstance(answer, OSError) and answer.errno in NO_PLACE:
+                raise answer
+            yield job, outcome_of(answer)
+
+
+def outcome_of(answer):
+    """The Outcome of a job that another process did, from what run_job returned or raised there."""
+    return Outcome(None, 0.0, describe(answer)) if isinstance(answer, BaseException) else answer
 
 
 def shared_outcomes(jobs, log):
@@ -140,7 +157,7 @@ def run_job(job, folder, before=None, wait=True):
     Args:
         job: plans.Job.
         folder: DATA_FOLDER of the process that asks for the run (str).
-        before: Outcome of the previous run of the same experiment, if there was one.
+        before: Outcome of the previous run of the same experiment, or the exception that ended it, if there was one.
         wait: whether to wait for another process that works on the experiment; False: raise experiment.Busy.
 
     Raises OSError when nothing can be written any more.
@@ -149,7 +166,7 @@ def run_job(job, folder, before=None, wait=True):
     try:
         if str(data_folder()) != folder:  # a worker that joined after cluster.check
             raise UserError(f'the worker has another DATA_FOLDER, {data_folder()}: start it with DATA_FOLDER={folder}')
-        if before and before.message:
+        if before and outcome_of(before).message:
             raise UserError('an earlier run of the same experiment failed')
         elsewhere = not plans.rows_of([job], results_so_far()).empty
         if not elsewhere:
@@ -185,13 +202,13 @@ def start_tensorflow():
 
 
 def load_split(method, config):
-    """The DataSplit of a configuration; the last few are cached, because many experiments use the same data."""
+    """The DataSplit of a configuration; those of a fold are cached: the methods of a plan read several representations in turn."""
     files = [f'{config["audio_representation_folder"]}/index.tsv', *(config.get(f'gt_{part}') for part in ('train', 'val', 'test'))]
     times = [(data_folder() / file).stat().st_mtime_ns for file in files if file and (data_folder() / file).exists()]
     return _load_split(method, method.split_key(config), tuple(times))
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=16)
 def _load_split(method, key, _):
     return method.load_split(dict(key))
 

@@ -114,7 +114,7 @@ def signature(path):
 
 def split_segment(path):
     """The sound file (Path) and (start, end) in seconds of a clip 'long.wav#t=1.5,3', a part of a recording; None for a whole file."""
-    found = re.fullmatch(r'(.*)#t=(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)', str(path), re.DOTALL)
+    found = '#t=' in (text := str(path)) and re.fullmatch(r'(.*)#t=(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)', text, re.DOTALL)
     return (Path(found[1]), (float(found[2]), float(found[3]))) if found else (Path(path), None)
 
 
@@ -270,8 +270,11 @@ def read_ground_truth(path, num_classes):
     if not path.exists() and (there := sorted(p.name for p in path.parent.glob('gt_*.tsv'))):
         raise UserError(f'{path} does not exist: choose a fold and parts that the data set has (fold, gt_val). '
                         f'There are: {listing(there, 12)}. Or {remedy}')
-    labels = {}
+    labels, known = {}, {}  # every label is written in one way, hence read once
     for key, (text,) in read_rows(path, 2, remedy).items():
+        if text in known:
+            labels[key] = known[text]
+            continue
         try:
             onehot = json.loads(text)
             if not isinstance(onehot, list):
@@ -284,7 +287,7 @@ def read_ground_truth(path, num_classes):
         if len(onehot) != num_classes:
             raise UserError(f'{path}: id {key}: the label is out of range, it has {len(onehot)} classes where '
                             f'{num_classes} are configured (num_classes_dataset); correct that, or {remedy}')
-        labels[key] = onehot.index(1.0)
+        labels[key] = known[text] = onehot.index(1.0)
     return labels
 
 

@@ -164,6 +164,37 @@ def test_two_at_the_same_time_share_the_work(whole, tones, tmp_path):
     assert (table(data), decisions(data)) == of_fold_1(whole[0])  # which sees to it that nothing was done twice
 
 
+def test_of_two_processes_of_one_command_one_is_killed(whole, tones, tmp_path):
+    data = fresh(tones, tmp_path / 'data')
+    log = data / 'experiments/reproduce_demo.log'
+
+    def begun():
+        return {line.partition(':')[0] for line in log.read_text().splitlines() if ', run ' in line} if log.exists() else set()
+
+    with Started(*PLAN, 'num_experiment_runs=2', 'processes=2', data_folder=data) as script:
+        results = data / 'experiments/results.tsv'
+        script.wait_until(lambda: len(begun()) == 2 and results.exists() and len(rows(results)) > 6, timeout=120)
+        _, last = sorted(number for number, command in script.processes().items() if 'spawn_main' in command)
+        os.kill(last, signal.SIGKILL)
+        assert script.wait(240) == 0, script.text()
+        assert len(re.findall(r'process [12] has ended \(signal 9\).*: 1 left', script.text())) == 1
+        assert not script.processes()
+    assert table(data) == table(whole[0]) and decisions(data) == decisions(whole[0])  # which sees to it that nothing was done twice
+    assert all(re.match(r'process [12]: ', line) for line in log.read_text().splitlines())
+
+
+def test_a_stopped_command_stops_its_processes(tones, tmp_path):
+    data = fresh(tones, tmp_path / 'data')
+    command = (*PLAN[:4], 'methods=knn_mfcc', 'n_shots=1,2', 'num_experiment_runs=40')
+    with Started(*command, 'processes=2', data_folder=data) as script:
+        script.wait_until(lambda: (data / 'experiments/results.tsv').exists())
+        script.process.send_signal(signal.SIGTERM)
+        assert script.wait() == 130 and 'the same command continues' in script.text() and 'Traceback' not in script.text()
+        assert not script.processes()
+    states = [row[5] for row in rows(data / 'experiments/reproduce_demo.tsv')[1:]]
+    assert len(states) == 160 and set(states) == {'done', 'to do'} and states.count('done') == len(table(data)) - 1
+
+
 def test_a_full_disk_ends_a_plan_with_its_state(tones, tmp_path, monkeypatch):
     import errno
 
