@@ -36,7 +36,7 @@ def environment(data_folder, **more):
 
 def temporary_folder():
     """A folder (Path) that is removed when the tests end."""
-    folder = Path(tempfile.mkdtemp()).resolve()
+    folder = Path(tempfile.mkdtemp(dir=os.environ.get('TMPDIR'))).resolve()  # a test may have set tempfile.tempdir to a folder that does not exist
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
