@@ -1,6 +1,7 @@
 """processes.py: jobs shared by processes with an environment each, of which some are lost; what they print."""
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,11 @@ def work(task, before):
         os.kill(os.getpid(), signal.SIGKILL)
     if task.experiment == 'busy' and first_time(task):
         raise Busy('busy')
+    if task.experiment in ('left', 'right'):  # they begin at the same time, so that one process cannot do everything before another has started
+        (task.marks / f'{task.experiment} has begun').touch()
+        end = time.monotonic() + 60
+        while not all((task.marks / f'{name} has begun').exists() for name in ('left', 'right')) and time.monotonic() < end:
+            time.sleep(0.01)
     return task.number, before and before[0], os.environ['CUDA_VISIBLE_DEVICES']
 
 
@@ -49,7 +55,7 @@ def gpus(*numbers):
 
 def test_jobs_of_lost_processes_are_done_by_the_others(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
-    tasks = [Task(experiment, number, tmp_path) for number in range(3) for experiment in ('a', 'kill once', 'busy', 'b')][:11]
+    tasks = [Task(experiment, number, tmp_path) for number in range(3) for experiment in ('left', 'kill once', 'busy', 'right')][:11]
     ended = list(processes.run(work, tasks, gpus(4, 7, 9), tmp_path / 'log'))
     assert sorted((t.experiment, t.number) for t, _ in ended) == sorted((t.experiment, t.number) for t in tasks)
     found = {task: outcome for task, outcome in ended}
@@ -58,7 +64,7 @@ def test_jobs_of_lost_processes_are_done_by_the_others(tmp_path, capsys, monkeyp
     told, = [line for line in capsys.readouterr().out.splitlines() if 'has ended' in line]
     assert '(signal 9) during' in told and told.endswith('2 left, which take over its runs')
     lines = (tmp_path / 'log').read_text().splitlines()
-    assert {line.partition(': ')[2] for line in lines} >= {f'{name} {"x" * 5000}' for name in ('a', 'b', 'busy', 'kill once')}
+    assert {line.partition(': ')[2] for line in lines} >= {f'{name} {"x" * 5000}' for name in ('left', 'right', 'busy', 'kill once')}
     assert 'CUDA_VISIBLE_DEVICES' not in os.environ
 
 

@@ -164,6 +164,7 @@ def test_two_at_the_same_time_share_the_work(whole, tones, tmp_path):
     assert (table(data), decisions(data)) == of_fold_1(whole[0])  # which sees to it that nothing was done twice
 
 
+@pytest.mark.long
 def test_of_two_processes_of_one_command_one_is_killed(whole, tones, tmp_path):
     data = fresh(tones, tmp_path / 'data')
     log = data / 'experiments/reproduce_demo.log'
