@@ -19,7 +19,7 @@ from patches import Clips, sample_patches
 from supervised import train_epoch
 from training import apply_step, make_train_step
 
-CLIPS, C, BATCH, EPOCHS = 48, 10, 64, 2
+CLIPS, C, BATCH, EPOCHS = 48, 10, 64, 2  # of clips that are one example, five times as many are embedded
 FRAMES = 500  # of a clip of 5 s that mn04 takes as a whole
 
 
@@ -30,7 +30,7 @@ class Stored:
     def __init__(self, folder, shape):
         self.folder, self.shape = Path(folder), shape
         rng = np.random.default_rng(0)
-        for key in range(CLIPS):
+        for key in range(5 * CLIPS):
             np.save(self.folder / f'{key}.npy', rng.random(shape, dtype=np.float32))
 
     def open(self, key, flat=True):
@@ -48,9 +48,10 @@ def benchmark(name, folder):
               'param_train_sampling': 1, 'batch_size': CLIPS if name == 'vggish' else 16, 'test_batch_size': BATCH, 'learning_rate': 0.01}
     stored, rng = Stored(folder, (examples * frames, bands) if examples == 1 else (examples, frames, bands)), np.random.default_rng(0)
     constant = tf.constant(rng.random((BATCH, frames, bands), dtype=np.float32))
-    model = models_transfer.build(config)
+    model = embeddings.network(config)
     embed, forward = embeddings.compiled(model), tf.function(lambda x: model(x, training=False))
-    amount = CLIPS * examples
+    embedded = range(CLIPS if examples > 1 else 5 * CLIPS)
+    amount = len(embedded) * examples
 
     def bare():
         for _ in range(amount // BATCH):
@@ -58,7 +59,7 @@ def benchmark(name, folder):
         if amount % BATCH:
             forward(constant[:amount % BATCH]).numpy()
 
-    compare(f'{network.title}: embedding / forward pass', lambda: list(embeddings.embed_clips(embed, range(CLIPS), stored, config)), bare,
+    compare(f'{network.title}: embedding / forward pass', lambda: list(embeddings.embed_clips(embed, embedded, stored, config)), bare,
             amount, 'examples', 0.9)
     classifier = models_transfer.build(config, C)
     clips, labels = Clips(stored, range(CLIPS), config), np.arange(CLIPS) % C

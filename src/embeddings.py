@@ -95,9 +95,12 @@ def embedder(config):
 
 
 def network(config):
-    """The configuration's network without a head, for clips of any length that it takes: (N, F, M) -> (N, D)."""
-    import models_transfer  # TensorFlow takes seconds to start
-    return models_transfer.build({key: value for key, value in config.items() if key != 'n_frames'})
+    """The configuration's network without a head, for clips of any length that it takes: (N, F, M) -> (N, D). It cannot learn."""
+    import mobilenet  # TensorFlow takes seconds to start
+    import models_transfer
+    model = models_transfer.build({key: value for key, value in config.items() if key != 'n_frames'})
+    mobilenet.fold(model)
+    return model
 
 
 def compiled(model):

@@ -190,6 +190,19 @@ def test_compiled_with_either_library_of_kernels(onednn, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / 'y.npy') / expected.std(), expected / expected.std(), atol=0.01)
 
 
+@pytest.mark.parametrize('filters', [4, None])
+def test_a_folded_layer_computes_the_same_and_ignores_its_weights(filters):
+    x = np.random.default_rng(0).normal(size=(2, 9, 8, 3)).astype(np.float32)
+    layer = randomised(mobilenet.FixedNormConv2D(filters, 3, 2), x.shape)
+    inputs = keras.Input(x.shape[1:])
+    inner = keras.Model(inputs, layer(inputs))
+    expected = layer(x).numpy()
+    mobilenet.fold(keras.Sequential([inner]))
+    layer.kernel.assign(0 * layer.kernel)
+    np.testing.assert_array_equal(inner(x), expected)
+    assert np.ptp(expected) > 1
+
+
 def test_other_layers():
     x = np.random.default_rng(0).normal(0, 3, (2, 3, 4, 6)).astype(np.float32)
     np.testing.assert_allclose(mobilenet.hard_swish(x), x * np.clip(x + 3, 0, 6) / 6, atol=1e-6)
