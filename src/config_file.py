@@ -253,6 +253,10 @@ config_transfer = {
         'test_hop': 1,
     },
 }
+config_transfer['audioset_val'] = {                   # as audioset, with the validation part of US8K
+    **config_transfer['audioset'],
+    'gt_val': 'index/{dataset}/gt_{dataset}_fold{fold}_val.tsv',
+}
 config_transfer['yamnet'] = {
     **config_transfer['audioset'],
     'audio_representation_folder': 'audio_representation/{dataset}__yamnet/',
@@ -405,12 +409,17 @@ config_knn_mfcc = {
 
 config_methods = {                                    # name in plans: dictionary and entry above, and keys that differ
     'knn_mfcc': ('config_knn_mfcc', 'mfcc', {}),
+    'SB-CNN': ('config_sl', 'spec', {'model_number': 0}),
     'SB-CNN BN': ('config_sl', 'spec', {'model_number': 1}),
     'TIMBRE': ('config_sl', 'spec', {'model_number': 2}),
     'VGG': ('config_sl', 'spec', {'model_number': 3}),
     'log-learn SB-CNN BN': ('config_sl', 'spec', {'model_number': 11, 'pre_processing': None}),
     'log-learn TIMBRE': ('config_sl', 'spec', {'model_number': 12, 'pre_processing': None}),
     'log-learn VGG': ('config_sl', 'spec', {'model_number': 13, 'pre_processing': None}),
+    'log-learn VGG-128': ('config_sl', 'spec', {'model_number': 14, 'pre_processing': None}),
+    **{f'{name}, validated': ('config_sl', 'spec_val', {'model_number': number}) for name, number in (
+        ('SB-CNN BN', 1), ('TIMBRE', 2), ('VGG', 3))},
+    'log-learn VGG, validated': ('config_sl', 'spec_val', {'model_number': 13, 'pre_processing': None}),
     **{f'{name}, new statistics': ('config_sl', 'spec_plus', {'model_number': number}) for name, number in (
         ('SB-CNN BN', 1), ('TIMBRE', 2), ('VGG', 3))},
     'log-learn VGG, new statistics': ('config_sl', 'spec_plus', {'model_number': 13, 'pre_processing': None}),
@@ -419,6 +428,7 @@ config_methods = {                                    # name in plans: dictionar
     'log-learn proto': ('config_proto', 'spec', {'model_number': 12, 'pre_processing': None}),
     'knn_audioset': ('config_knn_audioset', 'audioset', {}),
     'transfer': ('config_transfer', 'audioset', {'save_weights': False}),
+    'transfer, validated': ('config_transfer', 'audioset_val', {'save_weights': False}),
     'transfer proto': ('config_transfer_proto', 'audioset', {}),
     **{f'{network} {name}': (group, network, keys) for network in ('mn04', 'mn10', 'yamnet') for name, group, keys in (
         ('class mean', 'config_frozen', {'classifier': 'class_mean'}),

@@ -35,7 +35,7 @@ def build(config, bands, seed=0):
 
 def name(config):
     """The method's name in tables."""
-    return MODELS[config['model_number']][0] + ('' if config['filters'] == 128 else f', {config["filters"]} filters') + models_sl.estimated(config)
+    return MODELS[config['model_number']][0] + ('' if config['filters'] == 128 else f', {config["filters"]} filters') + models_sl.variant(config)
 
 
 def prototypes(embeddings, labels, num_classes):

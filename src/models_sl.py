@@ -99,9 +99,9 @@ def build(config, bands, seed=0, models=MODELS):
 
 def name(config):
     """The model's name in tables."""
-    return MODELS[config['model_number']][0] + estimated(config)
+    return MODELS[config['model_number']][0] + variant(config)
 
 
-def estimated(config):
-    """What a name in tables has behind it when the statistics of batch normalisation are estimated anew."""
-    return ', new statistics' if config.get('statistics_passes') else ''
+def variant(config):
+    """What a name in tables has behind it when the best epoch is kept, or the statistics of batch normalisation are estimated anew."""
+    return ', validated' * bool(config.get('gt_val')) + ', new statistics' * bool(config.get('statistics_passes'))

@@ -5,6 +5,7 @@ Source: the study (arXiv 1810.10274, section 2).
 from types import SimpleNamespace
 
 import models_proto
+import models_sl
 import pretrained
 from backend import keras
 from layers import Seeds
@@ -28,7 +29,7 @@ def build(config, outputs=None, seed=0):
 
 def title(method, config):
     """Name of a method in tables: 'transfer' for the study's network, 'mn04 transfer' for another one."""
-    return method if config['network'] == 'vggish' else f'{config["network"]} {method}'
+    return ('' if config['network'] == 'vggish' else f'{config["network"]} ') + method + models_sl.variant(config)
 
 
 # DataSplit has checked the kind of the representation, so `bands` is known

@@ -222,6 +222,10 @@ class Plan:
     def _jobs(self, method, dataset, fold, n_shot):
         """The runs of an experiment (list of Job); [] where it is left out."""
         config = self.configure(method, dataset, fold, n_shot, 1)
+        if config.get('gt_val') and not (data_folder() / config['gt_val']).exists():
+            self._note(f'{dataset}: methods with validation are left out, it has no validation set')
+            self.missing += [(dataset, method, 'needs a validation set')] * ((dataset, method) not in [tuple(left[:2]) for left in self.missing])
+            return []
         per_class, test_clips, identity = self._data(method, config)
         if n_shot != ALL and n_shot > (max if config['allow_fewer'] else min)(per_class):
             size, count = ('largest', max(per_class)) if config['allow_fewer'] else ('smallest', min(per_class))

@@ -52,6 +52,23 @@ def test_what_is_named_twice_is_done_once_and_folds_must_be_there(toy):
         plan('folds=1,7')
 
 
+def test_methods_with_validation_need_a_validation_set(toy):
+    arguments = 'methods=TIMBRE', 'n_shots=1', 'num_experiment_runs=1'
+    both = "methods=['TIMBRE','TIMBRE, validated']"
+    opened = plan(both, *arguments[1:])
+    assert described(opened.jobs()) == described(plan(*arguments).jobs())
+    assert opened.missing == [('toy', 'TIMBRE, validated', 'needs a validation set')]
+    assert opened.notes == ['toy: methods with validation are left out, it has no validation set']
+    index = toy / 'index/toy'
+    lines = (index / 'gt_toy_fold0_train.tsv').read_text().splitlines(keepends=True)
+    (index / 'gt_toy_fold0_train.tsv').write_text(''.join(lines[:6]))
+    (index / 'gt_toy_fold0_val.tsv').write_text(''.join(lines[6:]))
+    jobs = plan(both, 'folds=0', *arguments[1:]).jobs()
+    assert [job.method for job in jobs] == ['TIMBRE', 'TIMBRE, validated']
+    (plain, _), (validated, _) = ((job.identity[5], job.config.get('gt_val')) for job in jobs)
+    assert plain != validated and jobs[1].config['gt_val'] == 'index/toy/gt_toy_fold0_val.tsv'
+
+
 def test_all_clips_come_last(toy):
     opened = plan('methods=knn_mfcc', "n_shots=['all',2,1]", 'folds=0', 'num_experiment_runs=1')
     sizes = [(job.config['n_shot'], job.train_clips, job.test_clips) for job in opened.jobs()]
