@@ -1,6 +1,6 @@
 """Index TUT Acoustic Scenes 2017: one fold, development set for training and evaluation set for test.
 
-Usage: python aux/index_asc.py <folder> [--name asc] [--development FILE] [--evaluation FILE] [--allow-missing]
+Usage: python aux/index_asc.py [<folder>] [--name asc] [--development FILE] [--evaluation FILE] [--allow-missing]
 Reads: <folder>/TUT-acoustic-scenes-2017-development/meta.txt and <folder>/TUT-acoustic-scenes-2017-evaluation/meta.txt
        (or evaluation_setup/evaluate.txt there), and looks for audio/*.wav in both
 Writes: index/asc/ under DATA_FOLDER
@@ -54,7 +54,7 @@ def evaluation_metadata(folder):
 
 
 def main():
-    arguments = parser(__doc__, f'the folder that holds {DEVELOPMENT}/ and {EVALUATION}/', 'asc')
+    arguments = parser(__doc__, f'the folder that holds {DEVELOPMENT}/ and {EVALUATION}/', 'asc', 'asc')
     arguments.add_argument('--development', type=Path, help='metadata of the development set')
     arguments.add_argument('--evaluation', type=Path, help='metadata of the evaluation set')
     args = arguments.parse_args()

@@ -1,6 +1,6 @@
 """Index ESC-10 or ESC-50: five folds, each with one fold of the data set for test and four for training.
 
-Usage: python aux/index_esc.py <folder> [--name esc10] [--subset esc10|esc50] [--allow-missing]
+Usage: python aux/index_esc.py [<folder>] [--name esc10] [--subset esc10|esc50] [--allow-missing]
 Reads: <folder>/meta/esc50.csv or <folder>/esc50.csv, and looks for the sounds in <folder>/audio/ and <folder>/audio/audio/.
        Without such a table: class folders such as <folder>/001 - Dog bark/1-100032-A.ogg, whose file names begin with the fold
 Writes: index/esc10/ under DATA_FOLDER
@@ -63,7 +63,7 @@ def choose_subset(args):
 
 
 def main():
-    arguments = parser(__doc__, 'the folder of the data set', 'esc10')
+    arguments = parser(__doc__, 'the folder of the data set', 'esc10', 'esc50')
     arguments.add_argument('--subset', choices=('esc10', 'esc50'), help='which rows of esc50.csv (default: by the name)')
     args = arguments.parse_args()
 

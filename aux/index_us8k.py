@@ -1,6 +1,6 @@
 """Index UrbanSound8K: ten folds, each with one folder for test, the next for validation, eight for training.
 
-Usage: python aux/index_us8k.py <UrbanSound8K folder> [--name us8k] [--metadata FILE] [--allow-missing]
+Usage: python aux/index_us8k.py [<UrbanSound8K folder>] [--name us8k] [--metadata FILE] [--allow-missing]
 Reads: <folder>/metadata/UrbanSound8K.csv or <folder>/UrbanSound8K.csv, and looks for fold<1-10>/*.wav in <folder>/audio/,
        <folder>/ and <folder>/audio/audio/
 Writes: index/us8k/ under DATA_FOLDER
@@ -49,7 +49,7 @@ def make_folds(folders):
 
 
 def main():
-    arguments = parser(__doc__, 'the folder UrbanSound8K: metadata/ and audio/, or UrbanSound8K.csv and fold1/ to fold10/', 'us8k')
+    arguments = parser(__doc__, 'the folder UrbanSound8K: metadata/ and audio/, or UrbanSound8K.csv and fold1/ to fold10/', 'us8k', 'us8k')
     arguments.add_argument('--metadata', type=Path, help='the CSV file (default: see above)')
     args = arguments.parse_args()
 

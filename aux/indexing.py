@@ -9,17 +9,24 @@ from pathlib import Path, PurePosixPath
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
 import config_file
 from audio import SUFFIXES
-from shared import UserError, array_name, index_folder, listing, read_json, split_segment, write_dataset
+from shared import UserError, array_name, data_folder, index_folder, listing, read_json, split_segment, write_dataset
 
 
 # folders of sounds that are of no class: fit.py measures how many of them its threshold rejects
 BACKGROUND = ('_background', '_background_noise_', '_noise')
 
 
-def parser(doc, folder_help, name=None):
-    """An argument parser that shows the script's docstring; `name` is the default of --name where the set has one."""
+def parser(doc, folder_help, name=None, download=None):
+    """An argument parser that shows the script's docstring.
+
+    `name` is the default of --name where the set has one, `download` the name that download.py knows it by: then its folder is the default.
+    """
     arguments = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument('folder', type=Path, help=folder_help)
+    if download:
+        arguments.add_argument('folder', type=Path, nargs='?', default=data_folder() / 'audio' / download,
+                               help=f'{folder_help} (default: audio/{download} under DATA_FOLDER, where download.py puts it)')
+    else:
+        arguments.add_argument('folder', type=Path, help=folder_help)
     if name:
         arguments.add_argument('--name', default=name, help='name of the data set (default: %(default)s)')
         arguments.add_argument('--allow-missing', action='store_true',

@@ -706,5 +706,9 @@ def test_help(run, script, tmp_path):
     output = succeeded(run_script(script, '--help', data_folder=tmp_path, cwd=tmp_path, without_tensorflow=True))
     for part in (f'Usage: python aux/{script} ', '<folder>', 'Reads: ', 'Writes: '):
         assert part in output
-    if script != 'make_demo_sounds.py':
+    downloaded = {'index_us8k.py': 'us8k', 'index_asc.py': 'asc', 'index_esc.py': 'esc50'}.get(script)
+    if downloaded:  # the folder is where download.py puts the data set
+        code, output = run(script)
+        assert code == 1 and f'{tmp_path}/data/audio/{downloaded}' in output and 'does not exist' in output
+    elif script != 'make_demo_sounds.py':
         assert run(script)[0] == 2  # the folder is required
