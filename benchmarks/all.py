@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other, as one Markdown table: stage, rate, bound, ratio, target.
+"""All benchmarks, one after the other: a Markdown table of what is compared with a bound (stage, rate, bound, ratio, target), then the rest.
 
 Usage:  python benchmarks/all.py <folder with sound files, e.g. ESC-10> [name of a benchmark, e.g. bench_training]
 Prints: the date, the processor and the versions; a row per figure of the benchmarks; what else they print, below. Nothing else should run
@@ -19,6 +19,8 @@ ROW = re.compile(r'(?P<stage>.+?) +(?P<rate>[\d.]+ \S+), (?:reference|bare) +(?P
 
 
 def main():
+    if len(sys.argv) < 2 or not Path(sys.argv[1]).is_dir():
+        sys.exit(__doc__)
     sounds = Path(sys.argv[1]).resolve()
     names = sys.argv[2:] or [path.stem for path in sorted(HERE.glob('bench_*.py'))]
     rows, others = [], []

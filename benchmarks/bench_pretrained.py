@@ -71,7 +71,7 @@ def main():
     compare('input of YAMNet', lambda: yamnet_input.patches(sound16), lambda: list(stft_magnitude(sound16, 400, 160, 512)), 1 / 1.5)
     for model, examples in ((mobilenet.build('mn04'), log_mel), (mobilenet.build('mn10'), log_mel), (yamnet.build(), patches)):
         examples, bare = tf.constant(examples), bare_forward(model)
-        mobilenet.fold(model)  # as embeddings.network
+        mobilenet.fold_normalisation(model)  # as embeddings.embedder
         ours = tf.function(lambda examples, model=model: model(examples, training=False))
         np.testing.assert_allclose(ours(examples), bare(examples), rtol=1e-3, atol=1e-4)
         compare(f'embedding of {model.name}', lambda: ours(examples).numpy(), lambda: bare(examples).numpy(), 0.9)

@@ -12,6 +12,7 @@ import numpy as np
 from timing import compare
 
 import embeddings
+import mobilenet
 import models_transfer
 import pretrained
 from backend import keras, set_up_device, tf
@@ -49,6 +50,7 @@ def benchmark(name, folder):
     stored, rng = Stored(folder, (examples * frames, bands) if examples == 1 else (examples, frames, bands)), np.random.default_rng(0)
     constant = tf.constant(rng.random((BATCH, frames, bands), dtype=np.float32))
     model = embeddings.network(config)
+    mobilenet.fold_normalisation(model)  # as embeddings.embedder
     embed, forward = embeddings.compiled(model), tf.function(lambda x: model(x, training=False))
     embedded = range(CLIPS if examples > 1 else 5 * CLIPS)
     amount = len(embedded) * examples

@@ -1,7 +1,7 @@
 """From a sound file of any rate, channels and format to checked mono samples.
 
 libsndfile decodes what it reads exactly (WAV, FLAC, Ogg, MP3, AIFF, ...), FFmpeg (PyAV) the rest (M4A, WebM, AMR, BW64, ...). A file
-is used as a whole or refused: what it holds, what its header promises and what was decoded have to agree. Resampling is librosa's.
+is used as a whole or refused: what it holds, what its header promises and what was decoded have to agree.
 """
 import contextlib
 import functools
@@ -40,7 +40,7 @@ def read_audio(path, sample_rate, resampler='soxr_hq'):
     Args:
         path: sound file.
         sample_rate: wanted rate in Hz, or None for the file's own.
-        resampler: a `res_type` of librosa.resample; not used when the rate is right already.
+        resampler: see resample; not used when the rate is right already.
 
     Returns (samples, rate): samples float32, shape (length,), the mean over channels, full scale = 1.
     Raises UserError as `decode`, when samples are NaN or infinite, and when the channels cancel each other. Silence is legal audio.
@@ -69,7 +69,7 @@ def check_cancellation(before, after):
 
 
 def resample(samples, rate, new_rate, resampler):
-    """Resample (length,) float32 samples; at least one sample remains of the shortest clip.
+    """Resample (length,) samples, float32 or float64; at least one sample remains of the shortest clip.
 
     'soxr' is soxr_hq, 'kaiser_2018' the filter that resampy called kaiser_best until version 0.3; all others are librosa's.
     """
@@ -81,7 +81,7 @@ def resample(samples, rate, new_rate, resampler):
         from scipy.signal.windows import kaiser
         resampled = resampy.resample(samples, rate, new_rate, filter='sinc_window', num_zeros=64, precision=9, rolloff=0.9475937167399596,
                                      window=functools.partial(kaiser, beta=14.769656459379492))
-        return librosa.util.fix_length(resampled, size=-(-len(samples) * new_rate // rate))  # as librosa does it
+        return librosa.util.fix_length(resampled, size=-(-len(samples) * new_rate // rate))  # rounded up, as librosa does
     resampler = 'soxr_hq' if resampler == 'soxr' else resampler
     return librosa.resample(samples, orig_sr=rate, target_sr=new_rate, res_type=resampler)
 

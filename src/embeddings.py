@@ -91,16 +91,16 @@ def embed_and_store(keys, representation, config, targets):
 
 def embedder(config):
     """A compiled function: examples (N, F, M) -> embeddings (N, D) by the configuration's network, in evaluation mode."""
-    return compiled(network(config))
+    import mobilenet  # TensorFlow takes seconds to start
+    model = network(config)
+    mobilenet.fold_normalisation(model)
+    return compiled(model)
 
 
 def network(config):
-    """The configuration's network without a head, for clips of any length that it takes: (N, F, M) -> (N, D). It cannot learn."""
-    import mobilenet  # TensorFlow takes seconds to start
-    import models_transfer
-    model = models_transfer.build({key: value for key, value in config.items() if key != 'n_frames'})
-    mobilenet.fold(model)
-    return model
+    """The configuration's network without a head, for clips of any length that it takes: (N, F, M) -> (N, D)."""
+    import models_transfer  # TensorFlow takes seconds to start
+    return models_transfer.build({key: value for key, value in config.items() if key != 'n_frames'})
 
 
 def compiled(model):

@@ -79,8 +79,9 @@ def accuracy_curves(curves, methods, chance, title, path, apart=()):
     figure, panels = plt.subplots(1, len(parts), figsize=(8.5 if len(parts) == 1 else 15, 5.2), layout='constrained', squeeze=False)
     for axes, part in zip(panels[0], parts):
         lowest = min(low if np.isfinite(low) else mean for method in part for _, mean, low, _ in curves[method])
-        axes.set_ylim(0 if part is parts[0] else np.floor(10 * max(lowest, 0)) / 10, 1)
-        draw_curves(axes, {method: curves[method] for method in part}, methods, chance)
+        axes.set_ylim(0 if part is parts[0] else min(np.floor(10 * max(lowest, 0)) / 10, 0.9), 1)
+        draw_panel(axes, {method: curves[method] for method in part},
+                   [method for method in methods if (method in apart) == (part[0] in apart)], chance)
     panels[0, 0].set_ylabel('accuracy on the test set')
     if len(parts) == 1:
         panels[0, 0].set_title(title)
@@ -91,7 +92,7 @@ def accuracy_curves(curves, methods, chance, title, path, apart=()):
     save(figure, path, 130 if len(parts) == 1 else 100)
 
 
-def draw_curves(axes, curves, methods, chance):
+def draw_panel(axes, curves, methods, chance):
     """Draw a panel of accuracy_curves; its vertical scale is set before."""
     numbers = [n for points in curves.values() for n, *_ in points if n != 'all'] or [1]
     place_of_all = 2 * max(numbers)

@@ -104,4 +104,4 @@ def name(config):
 
 def variant(config):
     """What a name in tables has behind it when the best epoch is kept, or the statistics of batch normalisation are estimated anew."""
-    return ', validated' * bool(config.get('gt_val')) + ', new statistics' * bool(config.get('statistics_passes'))
+    return (', validated' if config.get('gt_val') else '') + (', new statistics' if config.get('statistics_passes') else '')

@@ -49,7 +49,7 @@ def cost(method):
 
 def method_keys():
     """Keys that a plan may set in its methods: those that a method has, unless the plan or config_methods sets them (set)."""
-    fixed = {'load_model', 'resume', 'audio_folder', 'num_experiment_runs', 'network', *(key for *_, values in
+    fixed = {'load_model', 'resume', 'audio_folder', 'num_experiment_runs', 'network', 'statistics_passes', *(key for *_, values in
              config_file.config_methods.values() for key in values if key != 'save_weights')}
     allowed = {key for key, (_, role) in KEYS.items() if role in ('method', 'evaluation', 'output', 'run', 'machine')} - fixed
     present = set().union(*(method_of(name)[1] for name in config_file.config_methods))
@@ -144,10 +144,15 @@ class Plan:
             self.notes.append(f'{", ".join(names)}: left out, no weights of {pretrained.NETWORKS[network].title}. '
                               f'{pretrained.NETWORKS[network].remedy}')
         self.methods = [method for method in config['methods'] if method not in left_out]
+        self.missing += [(dataset, method, 'needs a validation set') for dataset, folds in self.folds.items() for method in self.methods
+                         if method_of(method)[1].get('gt_val') and not any(self._has_validation(method, dataset, fold) for fold in folds)]
         self._known, self._opened = {}, {}  # what splits hold; representations: all folds read the same ones
 
     def _has_checkpoint(self, method):
         return pretrained.is_there({**method_of(method)[1], **self.settings})
+
+    def _has_validation(self, method, dataset, fold):
+        return (data_folder() / self.configure(method, dataset, fold, ALL, 1)['gt_val']).exists()
 
     def _asked_folds(self):
         return [] if self.config['folds'] == ALL else self.config['folds']
@@ -201,6 +206,7 @@ class Plan:
                     problems = representation.store({**wanted, 'scheduler': self.config['scheduler']})
                     refused.update({f'{dataset} {key}': reason for key, reason in problems.items()})
                 seen.add(folder)
+        self._known, self._opened = {}, {}  # what was read before is of the past
         if refused and not self.settings.get('skip_missing'):
             raise UserError(f'{len(refused)} sound files were refused, see above: correct or remove them, or set skip_missing=True')
         return refused
@@ -223,8 +229,7 @@ class Plan:
         """The runs of an experiment (list of Job); [] where it is left out."""
         config = self.configure(method, dataset, fold, n_shot, 1)
         if config.get('gt_val') and not (data_folder() / config['gt_val']).exists():
-            self._note(f'{dataset}: methods with validation are left out, it has no validation set')
-            self.missing += [(dataset, method, 'needs a validation set')] * ((dataset, method) not in [tuple(left[:2]) for left in self.missing])
+            self._note(f'{dataset}: methods with validation are left out where a fold has no validation set')
             return []
         per_class, test_clips, identity = self._data(method, config)
         if n_shot != ALL and n_shot > (max if config['allow_fewer'] else min)(per_class):

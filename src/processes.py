@@ -12,8 +12,7 @@ from multiprocessing import connection
 from tqdm import tqdm
 
 from experiment import Busy
-from representation import end_with
-from shared import UserError, make_folder
+from shared import UserError, end_with, make_folder
 
 POLL = 0.5  # seconds between looks at experiments that other commands hold
 
@@ -35,7 +34,7 @@ def environments(config):
         raise UserError(f'{" and ".join(chosen)} exclude each other: give gpus=0,1 for a process per GPU, processes=2 for processes '
                         f'on a CPU, or scheduler= for several machines')
     visible = os.environ.get('CUDA_VISIBLE_DEVICES')
-    hidden = [gpu for gpu in gpus if visible is not None and str(gpu) not in visible.split(',')]
+    hidden = [gpu for gpu in gpus if visible is not None and str(gpu) not in visible.replace(' ', '').split(',')]
     if hidden:
         raise UserError(f'gpus={",".join(map(str, gpus))}: the environment variable CUDA_VISIBLE_DEVICES={visible} hides GPU {hidden[0]}: '
                         f'unset it, or choose among the GPUs that it names')

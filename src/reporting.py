@@ -180,13 +180,18 @@ def draw_curves(dataset, summary, methods, folder):
     except UserError as problem:
         print(f'note: the figure of {dataset} is without the line of chance: {problem}')
         chance = None
-    apart = [method for method in curves if (name := method.split(' [')[0]) in config_methods and plans.needs_checkpoint(name)]
-    apart = apart if len(curves) > 8 else []  # few curves can be told apart in one panel
+    apart = [method for method in methods if starts_pretrained(method)] if len(curves) > 8 else []  # fewer can be told apart in one panel
     paths = [folder / f'accuracy_{dataset}.{ending}' for ending in ('png', 'pdf')]
     for path in paths:
         with atomic(path) as temporary:
             figures.accuracy_curves(curves, methods, chance, f'{dataset}: mean accuracy and its 95 % interval', temporary, apart)
     return paths
+
+
+def starts_pretrained(label):
+    """Whether a method's name in tables, with what tells its variants apart, is that of one that starts from a pretrained network."""
+    name = re.split(r' \[|, ', label)[0]
+    return name in config_methods and plans.needs_checkpoint(name)
 
 
 def draw_confusions(rows, folder):
@@ -305,12 +310,15 @@ def section(rows):
     return joined(part for dataset in sorted(set(rows['dataset'])) for part in overview(rows, dataset, picture(rows, dataset), missing))
 
 
-def full_results(rows):
-    """docs/results.md: what the README leaves out (Markdown); it depends on `rows` and the references alone."""
+TITLE = '# Results in full'
+
+
+def full_results(rows, readme='README.md'):
+    """docs/results.md: what the file `readme` leaves out (Markdown); it depends on `rows` and the references alone."""
     tables = analysis.summarise(rows), analysis.compare(rows), analysis.verdicts(rows, analysis.read_references()), analysis.costs(rows)
-    text = ['# Results in full', 'The tables behind the one in the [README](../README.md#results), written by the same command.']
+    text = [TITLE, f'The tables behind those of [{readme}](../{readme}), written by the same command.']
     for dataset in sorted(set(rows['dataset'])):
-        text += [f'## {dataset}', *details(dataset, *tables)]
+        text += [f'## {dataset}', *analysis.left_out(rows[rows['dataset'] == dataset]), *details(dataset, *tables)]
     return joined([*text, LEGEND]) + '\n'
 
 
@@ -342,6 +350,9 @@ def update_readme(path, rows, folder):
         if address := picture(rows, dataset):
             with atomic(path.parent / address) as temporary:
                 temporary.write_bytes((folder / f'accuracy_{dataset}.png').read_bytes())
-    write_text(path.parent / 'docs' / 'results.md', full_results(rows))
+    details = path.parent / 'docs' / 'results.md'
+    if details.exists() and not details.read_text(encoding='utf-8').startswith(TITLE):
+        raise UserError(f'{details} is another text: move it away, the results in full are written there')
+    write_text(details, full_results(rows, path.name))
     write_text(path, f'{found[1]}\n\n{section(rows)}\n\n{found[3]}')
     print(f'readme: {path}')

@@ -6,13 +6,10 @@ errors_<machine_i>.tsv if files were refused, and index.tsv when all machines ha
 """
 import contextlib
 import errno
-import functools
 import json
 import os
 import signal
 import tempfile
-import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +32,7 @@ from shared import (
     atomic,
     content_digest,
     data_folder,
+    end_with,
     ids_in_sets,
     index_folder,
     listing,
@@ -176,19 +174,6 @@ def is_up_to_date(audio, target, digests):
         return complete and digests.of(audio) == digest
     except (OSError, ValueError, EOFError):  # missing, or not a complete .npy file
         return False
-
-
-@functools.cache
-def end_with(parent):
-    """End this worker soon after the process `parent` has ended: a killed process cannot stop its workers.
-
-    Cached: a worker starts one such thread, for however many files.
-    """
-    def watch():
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-    threading.Thread(target=watch, daemon=True).start()
 
 
 @dataclass

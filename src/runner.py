@@ -19,7 +19,6 @@ from methods import method_of
 from results import experiments_folder, results_so_far
 from shared import NO_PLACE, PROGRESS, UserError, data_folder, locked, make_folder, write_table
 
-POLL = 0.5  # seconds between looks at experiments that other processes hold
 BAR = '{desc}: {n_fmt} of {total_fmt} runs |{bar}| {elapsed} elapsed{postfix}'
 
 
@@ -125,6 +124,8 @@ def checked(answers):
 
 def outcome_of(answer):
     """The Outcome of a job that another process did, from what run_job returned or raised there."""
+    if isinstance(answer, UserError):
+        return Outcome(None, 0.0, str(answer))
     return Outcome(None, 0.0, describe(answer)) if isinstance(answer, BaseException) else answer
 
 
@@ -147,7 +148,7 @@ def shared_outcomes(jobs, log):
             last[job.experiment] = outcome
             yield job, outcome
         if len(busy) == len(pending):
-            time.sleep(POLL)
+            time.sleep(processes.POLL)
         pending = busy
 
 

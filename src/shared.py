@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -94,6 +95,19 @@ def atomic(path):
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@functools.cache
+def end_with(parent):
+    """End this worker soon after the process `parent` has ended: a killed process cannot stop its workers.
+
+    Cached: a worker starts one such thread, for however many files.
+    """
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -197,7 +197,7 @@ def test_a_folded_layer_computes_the_same_and_ignores_its_weights(filters):
     inputs = keras.Input(x.shape[1:])
     inner = keras.Model(inputs, layer(inputs))
     expected = layer(x).numpy()
-    mobilenet.fold(keras.Sequential([inner]))
+    mobilenet.fold_normalisation(keras.Sequential([inner]))
     layer.kernel.assign(0 * layer.kernel)
     np.testing.assert_array_equal(inner(x), expected)
     assert np.ptp(expected) > 1

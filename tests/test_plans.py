@@ -58,7 +58,7 @@ def test_methods_with_validation_need_a_validation_set(toy):
     opened = plan(both, *arguments[1:])
     assert described(opened.jobs()) == described(plan(*arguments).jobs())
     assert opened.missing == [('toy', 'TIMBRE, validated', 'needs a validation set')]
-    assert opened.notes == ['toy: methods with validation are left out, it has no validation set']
+    assert opened.notes == ['toy: methods with validation are left out where a fold has no validation set']
     index = toy / 'index/toy'
     lines = (index / 'gt_toy_fold0_train.tsv').read_text().splitlines(keepends=True)
     (index / 'gt_toy_fold0_train.tsv').write_text(''.join(lines[:6]))
