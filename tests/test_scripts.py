@@ -560,7 +560,7 @@ def test_urbansound8k(tmp_path):
         length, rate = 500 + 200 * i, forms[(i + 1) % 5][0]
         shape = np.load(data / f'audio_representation/us8k__time-freq/fold1/{i}-{i}-0-0.npy').shape
         assert shape == (1 + -(-length * 44100 // rate) // 1024, 128)
-    assert 'TIMBRE, 7572 trainable parameters' in succeeded(
+    assert 'TIMBRE, validated, 7572 trainable parameters' in succeeded(
         warm('sl_train.py', 'spec_val', 'dataset=us8k', 'fold=3', 'n_shot=2', 'model_number=2', 'epochs=2', data_folder=data))
     experiment = experiments(data)[0]
     assert experiment.name.startswith('fold_3_')

@@ -502,8 +502,7 @@ class Embeddings:
     def __init__(self, data, known, monkeypatch):
         self.data, self.known, self.asked = data, known, 0
         monkeypatch.setenv('DATA_FOLDER', str(data))
-        monkeypatch.setattr(models_transfer, 'build', lambda config: None)
-        monkeypatch.setattr(embeddings, 'compiled', lambda model: self.embed)
+        monkeypatch.setattr(embeddings, 'embedder', lambda config: self.embed)
 
     def embed(self, examples):
         self.asked += len(examples)
