@@ -18,7 +18,8 @@ def connect(address):
     Raises UserError: no scheduler, no worker, a worker without this project or with another DATA_FOLDER.
     """
     import distributed  # imported here: it takes half a second
-    logging.getLogger('distributed.client').setLevel(logging.CRITICAL)  # its messages come as exceptions, too
+    for name in ('client', 'batched'):  # their messages come as exceptions, too; that of a lost connection has a stack
+        logging.getLogger(f'distributed.{name}').setLevel(logging.CRITICAL)
     start = START.format(address=address, folder=data_folder())
     try:
         client = distributed.Client(address, timeout=PATIENCE, set_as_default=True)

@@ -105,8 +105,8 @@ class Started:
         for entry in Path('/proc').iterdir():
             if entry.name.isdigit():
                 try:
+                    command = (entry / 'cmdline').read_text()  # before its state: of a process that has ended, it is empty
                     state, _, _, session = (entry / 'stat').read_text().rpartition(')')[2].split()[:4]
-                    command = (entry / 'cmdline').read_text()
                 except OSError:  # ended meanwhile
                     continue
                 if int(session) == self.process.pid and state not in 'ZX':

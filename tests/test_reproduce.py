@@ -191,7 +191,7 @@ def test_a_stopped_command_stops_its_processes(tones, tmp_path):
         script.wait_until(lambda: (data / 'experiments/results.tsv').exists())
         script.process.send_signal(signal.SIGTERM)
         assert script.wait() == 130 and 'the same command continues' in script.text() and 'Traceback' not in script.text()
-        assert not any(script.processes().values())  # one that has ended has no command line any more
+        assert not script.processes()
     states = [row[5] for row in rows(data / 'experiments/reproduce_demo.tsv')[1:]]
     assert len(states) == 160 and set(states) == {'done', 'to do'} and states.count('done') == len(table(data)) - 1
 
@@ -379,8 +379,7 @@ def test_a_scheduler_that_dies(tones, tmp_path, cluster):
         script.wait_until(lambda: (data / 'experiments/results.tsv').exists(), timeout=120)
         os.killpg(cluster.scheduler().pid, signal.SIGKILL)
         assert script.wait() == 1
-        # the libraries may log the stack of the lost connection
-        assert 'src/reproduce.py", line' not in script.text() and 'the connection to the Dask scheduler' in script.text().splitlines()[-1]
+        assert 'Traceback' not in script.text() and 'the connection to the Dask scheduler' in script.text().splitlines()[-1]
     assert len(rows(data / 'experiments/reproduce_demo.tsv')) == RUNS + 1
 
 
