@@ -107,6 +107,11 @@ def with_runs(config, runs):
     return {**config, **more, 'overrides': {**config['overrides'], **more}}
 
 
+def lacks_validation(config):
+    """Whether an experiment's configuration names a validation set that does not exist."""
+    return bool(config.get('gt_val')) and not (data_folder() / config['gt_val']).exists()
+
+
 class Plan:
     """A plan: which of its methods can be run, and the runs that it consists of.
 
@@ -145,14 +150,11 @@ class Plan:
                               f'{pretrained.NETWORKS[network].remedy}')
         self.methods = [method for method in config['methods'] if method not in left_out]
         self.missing += [(dataset, method, 'needs a validation set') for dataset, folds in self.folds.items() for method in self.methods
-                         if method_of(method)[1].get('gt_val') and not any(self._has_validation(method, dataset, fold) for fold in folds)]
+                         if all(lacks_validation(self.configure(method, dataset, fold, ALL, 1)) for fold in folds)]
         self._known, self._opened = {}, {}  # what splits hold; representations: all folds read the same ones
 
     def _has_checkpoint(self, method):
         return pretrained.is_there({**method_of(method)[1], **self.settings})
-
-    def _has_validation(self, method, dataset, fold):
-        return (data_folder() / self.configure(method, dataset, fold, ALL, 1)['gt_val']).exists()
 
     def _asked_folds(self):
         return [] if self.config['folds'] == ALL else self.config['folds']
@@ -228,7 +230,7 @@ class Plan:
     def _jobs(self, method, dataset, fold, n_shot):
         """The runs of an experiment (list of Job); [] where it is left out."""
         config = self.configure(method, dataset, fold, n_shot, 1)
-        if config.get('gt_val') and not (data_folder() / config['gt_val']).exists():
+        if lacks_validation(config):
             self._note(f'{dataset}: methods with validation are left out where a fold has no validation set')
             return []
         per_class, test_clips, identity = self._data(method, config)

@@ -55,8 +55,7 @@ def write(rows, name, missing=(), quiet=False, commands=''):
         raise UserError('there is no result to report: train and evaluate first, e.g. python sl_train.py spec')
     folder = experiments_folder() / f'report_{name}'
     with locked(folder / '.lock'):
-        summary, pairs, spent = analysis.summarise(rows), analysis.compare(rows), analysis.costs(rows)
-        verdicts = analysis.verdicts(rows, analysis.read_references())
+        summary, pairs, verdicts, spent = tables(rows)
         for table, file in ((summary, 'accuracy'), (pairs, 'paired'), (verdicts, 'verdicts'), (spent, 'costs')):
             write_table(table, folder / f'{file}.tsv')
         methods, text, drawn = sorted(summary['method'].unique()), [f'# Results: {name}'], []
@@ -87,6 +86,11 @@ def write(rows, name, missing=(), quiet=False, commands=''):
     return folder
 
 
+def tables(rows):
+    """Accuracy, paired comparisons, verdicts and times of all data sets (DataFrames), see analysis.py."""
+    return analysis.summarise(rows), analysis.compare(rows), analysis.verdicts(rows, analysis.read_references()), analysis.costs(rows)
+
+
 def headed(heading, content):
     """A section of report.md (list of paragraphs); [] without content."""
     return [f'### {heading}', content] if content.strip() else []
@@ -114,7 +118,7 @@ def overview(rows, dataset, picture, missing=()):
 def details(dataset, summary, pairs, verdicts, spent):
     """What the numbers of a data set say, as Markdown (list of paragraphs): references, intervals, paired comparisons, times.
 
-    Args: tables of all data sets, see analysis.py.
+    Args: see tables.
     """
     summary, pairs, verdicts, spent = (table[table['dataset'] == dataset] for table in (summary, pairs, verdicts, spent))
     sources = [f'Reference for {", ".join(dict.fromkeys(group["method"]))}: {source}.' for source, group in verdicts.groupby('source', sort=False)]
@@ -315,10 +319,10 @@ TITLE = '# Results in full'
 
 def full_results(rows, readme='README.md'):
     """docs/results.md: what the file `readme` leaves out (Markdown); it depends on `rows` and the references alone."""
-    tables = analysis.summarise(rows), analysis.compare(rows), analysis.verdicts(rows, analysis.read_references()), analysis.costs(rows)
+    found = tables(rows)
     text = [TITLE, f'The tables behind those of [{readme}](../{readme}), written by the same command.']
     for dataset in sorted(set(rows['dataset'])):
-        text += [f'## {dataset}', *analysis.left_out(rows[rows['dataset'] == dataset]), *details(dataset, *tables)]
+        text += [f'## {dataset}', *analysis.left_out(rows[rows['dataset'] == dataset]), *details(dataset, *found)]
     return joined([*text, LEGEND]) + '\n'
 
 
