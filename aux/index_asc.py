@@ -60,7 +60,7 @@ def main():
     args = arguments.parse_args()
 
     for archive in (DEVELOPMENT, EVALUATION):
-        existing_folder(args.folder / archive, f'{DEVELOPMENT}/ and {EVALUATION}/')
+        existing_folder(args.folder / archive, f'{DEVELOPMENT}/ and {EVALUATION}/', 'asc')
     development = args.development or args.folder / DEVELOPMENT / 'meta.txt'
     evaluation = args.evaluation or evaluation_metadata(args.folder / EVALUATION)
     train, train_labels = read_metadata(development, DEVELOPMENT, (3,))

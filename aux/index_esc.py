@@ -67,7 +67,7 @@ def main():
     arguments.add_argument('--subset', choices=('esc10', 'esc50'), help='which rows of esc50.csv (default: by the name)')
     args = arguments.parse_args()
 
-    existing_folder(args.folder, 'audio/ and meta/esc50.csv, or the class folders, of ESC-10 or ESC-50')
+    existing_folder(args.folder, 'audio/ and meta/esc50.csv, or the class folders, of ESC-10 or ESC-50', 'esc50')
     tables = [path for path in (args.folder / 'meta' / 'esc50.csv', args.folder / 'esc50.csv') if path.is_file()]
     audio_folder = args.folder
     if tables:

@@ -53,7 +53,7 @@ def main():
     arguments.add_argument('--metadata', type=Path, help='the CSV file (default: see above)')
     args = arguments.parse_args()
 
-    existing_folder(args.folder, 'metadata/ and audio/ of UrbanSound8K')
+    existing_folder(args.folder, 'metadata/ and audio/ of UrbanSound8K', 'us8k')
     tables = [args.folder / 'metadata' / 'UrbanSound8K.csv', args.folder / 'UrbanSound8K.csv']
     table = next((path for path in tables if path.is_file()), tables[0])
     paths, labels, folders = read_metadata(args.metadata or table)

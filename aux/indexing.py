@@ -44,10 +44,11 @@ def first_with_audio(folder, places, paths):
     return folder / next((place for place in places if any((folder / place / path).is_file() for path in paths)), places[0])
 
 
-def existing_folder(path, expected):
-    """Path of a folder that exists; `expected` says in an error what it should hold."""
+def existing_folder(path, expected, download=None):
+    """Path of a folder that exists; `expected` says in an error what it should hold, `download` by which name download.py fetches it."""
     if not path.exists():
-        raise UserError(f'{path} does not exist: give the folder that holds {expected}')
+        fetch = f', or fetch it with: python aux/download.py {download}' if download else ''
+        raise UserError(f'{path} does not exist: give the folder that holds {expected}{fetch}')
     if not path.is_dir():
         raise UserError(f'{path} is not a folder: give the folder that holds {expected}')
     return path

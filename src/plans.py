@@ -124,8 +124,8 @@ class Plan:
         self.name, self.config, self.notes = config['configuration'], config, []
         unknown = [method for method in config['methods'] if method not in config_file.config_methods]
         if unknown:
-            raise UserError(f'methods={unknown} are not in config_methods of config_file.py; there are: '
-                            f'{", ".join(config_file.config_methods)}')
+            raise UserError(f'methods={unknown} are not in config_methods of config_file.py (names with a comma need a list: '
+                            f'"methods=[\'VGG\',\'VGG, new statistics\']"); there are: {", ".join(map(repr, config_file.config_methods))}')
         keys = method_keys()
         self.settings = {key: value for key, value in config.items() if key in keys}
         self.spectrogram = {key: config[key] for key in SPECTROGRAM_KEYS if key in config}

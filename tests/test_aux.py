@@ -709,6 +709,6 @@ def test_help(run, script, tmp_path):
     downloaded = {'index_us8k.py': 'us8k', 'index_asc.py': 'asc', 'index_esc.py': 'esc50'}.get(script)
     if downloaded:  # the folder is where download.py puts the data set
         code, output = run(script)
-        assert code == 1 and f'{tmp_path}/data/audio/{downloaded}' in output and 'does not exist' in output
+        assert code == 1 and f'{tmp_path}/data/audio/{downloaded}' in output and 'does not exist' in output and f'download.py {downloaded}' in output
     elif script != 'make_demo_sounds.py':
         assert run(script)[0] == 2  # the folder is required
