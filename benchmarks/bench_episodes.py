@@ -2,7 +2,8 @@
 
 Usage:  python benchmarks/bench_episodes.py [filters; default: 128, the study's]
 Prints: patches per second (support and query) for ten classes with 1 and with 5 clips of 216 frames (5 s) each;
-        then the seconds that a first and a second run of two updates take, which tells what tracing costs.
+        the multiplications and additions of an update's convolutions per second, against those of matrix products of TensorFlow;
+        the seconds that a first and a second run of two updates take, which tells what tracing costs.
 """
 import sys
 
@@ -29,6 +30,22 @@ class Noise:
 
     def open(self, key):
         return self.arrays[key]
+
+
+def convolution_gflop(model):
+    """10^9 multiplications and additions of the convolutions of a training step, per patch.
+
+    The gradients of input and kernel take as many as the convolution itself, each.
+    """
+    layers = [layer for layer in model.layers if hasattr(layer, 'kernel') and len(layer.kernel.shape) == 4]
+    return 3 * sum(2 * np.prod(layer.kernel.shape) * np.prod(layer.output.shape[1:3]) for layer in layers) / 1e9
+
+
+def matrix_products(gflop):
+    """A function that computes `gflop` x 10^9 multiplications and additions: ten compiled products of square matrices."""
+    size = round((gflop * 1e9 / 10 / 2) ** (1 / 3))
+    product, (a, b) = tf.function(tf.matmul), np.random.default_rng(0).random((2, size, size), np.float32)
+    return lambda: [product(a, b).numpy() for _ in range(10)]
 
 
 def main():
@@ -65,8 +82,10 @@ def main():
         if n_shot == 1:
             first, second = seconds(lambda: loop(2)), seconds(lambda: loop(2))
             print(f'two updates at n = 1: {first:.1f} s the first time, {second:.1f} s from then on')
-        compare(f'proto, n = {n_shot}: loop / bare step', loop, bare, epochs * episodes.updates * (len(support) + len(query)),
-                'patches', 0.9, rounds=3)
+        patches = epochs * episodes.updates * (len(support) + len(query))
+        compare(f'proto, n = {n_shot}: loop / bare step', loop, bare, patches, 'patches', 0.9, rounds=3)
+        gflop = patches * convolution_gflop(model)
+        compare(f'proto, n = {n_shot}: update / matrix product', loop, matrix_products(gflop), gflop, 'GFLOP', 0.6, rounds=3)
 
 
 if __name__ == '__main__':
