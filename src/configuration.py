@@ -98,7 +98,7 @@ _ROLES = {
                 'gpus': either(None, list_of(integer(0))), 'processes': integer(1),
                 'sliding': SWITCH},  # the same scores up to rounding
     'study': {'datasets': list_of(TEXT), 'folds': either(ALL, list_of(integer(0))), 'n_shots': list_of(either(ALL, integer(1))),
-              'methods': list_of(TEXT), 'dry_run': SWITCH, 'results': TEXT, 'readme': TEXT, 'compare': list_of(TEXT)},
+              'methods': list_of(TEXT), 'dry_run': SWITCH, 'results': TEXT, 'readme': TEXT, 'show': list_of(TEXT), 'compare': list_of(TEXT)},
 }
 KEYS = {key: (check, role) for role, keys in _ROLES.items() for key, check in keys.items()}
 CHECKS = {key: check for key, (check, _) in KEYS.items() if check is not COMPUTED}

@@ -3,14 +3,15 @@
 Usage:  python report.py
         python report.py dataset=esc10
         python report.py us8k methods=VGG,proto
-        python report.py results=../docs/results.tsv readme=../README.md
+        python report.py results=../docs/results.tsv readme=../README.md show=TIMBRE,VGG
         python report.py compare=fold_0_1541174334,fold_0_1541177777
 Reads:  experiments/results.tsv under DATA_FOLDER, or the table that results= names; data/references.tsv of this repository.
         With a plan of reproduce.py, only the results that belong to it count.
 With compare=, two experiments (a method before and after a change, or the same one on two versions of the data) are compared on the
 test clips that both have, run by run: nothing is written.
 Writes: experiments/report_<plan or dataset>/ (report_all/ for everything): report.md, tables, figures. With readme=, the
-        results between two marker lines of that file, and beside it docs/results.md and the figures in docs/.
+        results of the methods show= (without it: of all) between two marker lines of that file, and beside it docs/results.md
+        (all methods) and the figures in docs/.
 """
 import shlex
 import sys
@@ -24,14 +25,18 @@ from configuration import configure, parse_arguments, parse_overrides
 from results import read_results
 from shared import UserError, run_script
 
-OPTIONS = ('results', 'readme')
+OPTIONS = ('results', 'readme', 'show')
 
 
 def main():
     plan, arguments = parse_arguments(__doc__, 'plan', f'entry of config_reproduce: {", ".join(config_reproduce)}', optional=True)
     options = [argument for argument in arguments if argument.partition('=')[0] in OPTIONS]
     others = [argument for argument in arguments if argument not in options]
-    paths = {key: Path(name).expanduser() for key, name in parse_overrides(options, OPTIONS).items()}
+    values = parse_overrides(options, OPTIONS)
+    show = values.pop('show', [])
+    paths = {key: Path(name).expanduser() for key, name in values.items()}
+    if show and 'readme' not in paths:
+        raise UserError('show= chooses the methods that a README shows: give readme= too, or methods= with a plan')
     chosen = [argument for argument in others if argument.startswith('compare=')]
     if chosen:
         names = parse_overrides(chosen, ('compare',))['compare']
@@ -40,9 +45,9 @@ def main():
         print(comparison.describe(*names))
         return
     rows, name, missing = select(plan, others, paths.get('results'))
-    folder = reporting.write(rows, name, missing, commands=f'cd src && python {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}')
+    reporting.write(rows, name, missing, commands=f'cd src && python {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}')
     if 'readme' in paths:
-        reporting.update_readme(paths['readme'], rows, folder)
+        reporting.update_readme(paths['readme'], rows, show)
 
 
 def select(plan, arguments, results):

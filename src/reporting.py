@@ -14,7 +14,7 @@ from config_file import config_methods, config_reproduce
 from configuration import ALL, differences
 from experiment import config_of
 from results import experiments_folder
-from shared import UserError, atomic, locked, read_classes, write_table, write_text
+from shared import UserError, atomic, listing, locked, read_classes, write_table, write_text
 
 LEGEND = '''\
 ## How to read this
@@ -62,7 +62,8 @@ def write(rows, name, missing=(), quiet=False, commands=''):
         datasets = sorted({*rows['dataset'], *(dataset for dataset, *_ in missing)})
         curves, confusions = {}, {}
         for dataset in datasets:
-            paths = draw_curves(dataset, summary[summary['dataset'] == dataset], methods, folder)
+            paths = draw_curves(dataset, summary[summary['dataset'] == dataset], methods,
+                                [folder / f'accuracy_{dataset}.{ending}' for ending in ('png', 'pdf')])
             matrices, lines = draw_confusions(rows[rows['dataset'] == dataset], folder)
             drawn += paths + list(matrices.values())
             curves.update({dataset: paths[0]} if paths else {})
@@ -169,8 +170,8 @@ def in_words(key, value, others):
     return f'{key}: ' + ', '.join(f'{name}={value[name]!r}' for name in differing)
 
 
-def draw_curves(dataset, summary, methods, folder):
-    """Draw accuracy over n as accuracy_<dataset>.png and .pdf; returns the paths.
+def draw_curves(dataset, summary, methods, paths):
+    """Draw accuracy over n to image files; returns the paths of those that were drawn.
 
     Args:
         methods: of the whole report, see figures.accuracy_curves.
@@ -185,7 +186,6 @@ def draw_curves(dataset, summary, methods, folder):
         print(f'note: the figure of {dataset} is without the line of chance: {problem}')
         chance = None
     apart = [method for method in methods if starts_pretrained(method)] if len(curves) > 8 else []  # fewer can be told apart in one panel
-    paths = [folder / f'accuracy_{dataset}.{ending}' for ending in ('png', 'pdf')]
     for path in paths:
         with atomic(path) as temporary:
             figures.accuracy_curves(curves, methods, chance, f'{dataset}: mean accuracy and its 95 % interval', temporary, apart)
@@ -304,25 +304,42 @@ def cost_markdown(costs):
 BEGIN, END = r'<!-- results: python report\.py .* -->', '<!-- end of results -->'
 
 
-def section(rows):
-    """The results section of a README (Markdown); it depends on `rows` and config_file.py alone.
+def section(rows, show=()):
+    """The results section of a README (Markdown); it depends on the arguments and config_file.py alone.
 
-    Methods of the data set's plan that begin with a pretrained network and have no result appear as such.
+    Args:
+        show: methods that it is about, () for all: then those of the data set's plan that begin with a pretrained network and have no
+            result appear as such.
     """
-    missing = [(dataset, method, plans.needed_weights(method)) for dataset in sorted(set(rows['dataset']))
-               for method in config_reproduce.get(dataset, {}).get('methods', ()) if plans.needs_checkpoint(method)]
-    return joined(part for dataset in sorted(set(rows['dataset'])) for part in overview(rows, dataset, picture(rows, dataset), missing))
+    rows = selected(rows, show)
+    return joined(part for dataset in sorted(set(rows['dataset']))
+                  for part in overview(rows, dataset, f'docs/{dataset}.png', () if show else without_weights(dataset)))
+
+
+def selected(rows, show):
+    """The rows of the methods `show`, of all for (). Raises UserError for a method without a row."""
+    unknown = set(show) - set(rows['method'])
+    if unknown:
+        raise UserError(f'show: there are no results of {listing(sorted(unknown))}; there are those of {", ".join(map(repr, sorted(set(rows["method"]))))}')
+    return rows[rows['method'].isin(show)] if show else rows
+
+
+def without_weights(dataset):
+    """(dataset, method, reason) of the methods of the data set's plan that begin with a pretrained network, as `write` takes them."""
+    return [(dataset, method, plans.needed_weights(method))
+            for method in config_reproduce.get(dataset, {}).get('methods', ()) if plans.needs_checkpoint(method)]
 
 
 TITLE = '# Results in full'
 
 
 def full_results(rows, readme='README.md'):
-    """docs/results.md: what the file `readme` leaves out (Markdown); it depends on `rows` and the references alone."""
+    """docs/results.md (Markdown); it depends on `rows`, config_file.py and the references alone."""
     found = tables(rows)
-    text = [TITLE, f'The tables behind those of [{readme}](../{readme}), written by the same command.']
+    text = [TITLE, f'All of what [{readme}](../{readme}) shows a part of, written by the same command.']
     for dataset in sorted(set(rows['dataset'])):
-        text += [f'## {dataset}', *analysis.left_out(rows[rows['dataset'] == dataset]), *details(dataset, *found)]
+        text += [f'## {dataset}', *analysis.left_out(rows[rows['dataset'] == dataset]),
+                 *overview(rows, dataset, f'{dataset}_all.png', without_weights(dataset)), *details(dataset, *found)]
     return joined([*text, LEGEND]) + '\n'
 
 
@@ -331,15 +348,11 @@ def joined(paragraphs):
     return '\n\n'.join(paragraph.strip('\n') for paragraph in paragraphs)
 
 
-def picture(rows, dataset):
-    """Address of a data set's figure, relative to the README; None without results."""
-    return f'docs/{dataset}.png' if (rows['dataset'] == dataset).any() else None
+def update_readme(path, rows, show=()):
+    """Replace what stands between the two marker lines of a README by the section of `rows`, see section.
 
-
-def update_readme(path, rows, folder):
-    """Replace what stands between the two marker lines of a README by the section of `rows`.
-
-    The figures are copied from the report in `folder` into docs/ beside the README, and docs/results.md is written there.
+    The figures are drawn into docs/ beside the README, <dataset>.png of the methods `show` and <dataset>_all.png of all, and
+    docs/results.md is written there.
     Raises UserError unless both markers are there, once each: <!-- results: python report.py ... --> and <!-- end of results -->.
     """
     try:
@@ -350,13 +363,15 @@ def update_readme(path, rows, folder):
     if not found or len(re.findall(f'^(?:{BEGIN}|{END})$', text, re.MULTILINE)) != 2:
         raise UserError(f'{path} should have two marker lines, once each, between which the results go: '
                         f'<!-- results: python report.py ... --> and {END}')
-    for dataset in sorted(set(rows['dataset'])):
-        if address := picture(rows, dataset):
-            with atomic(path.parent / address) as temporary:
-                temporary.write_bytes((folder / f'accuracy_{dataset}.png').read_bytes())
     details = path.parent / 'docs' / 'results.md'
     if details.exists() and not details.read_text(encoding='utf-8').startswith(TITLE):
         raise UserError(f'{details} is another text: move it away, the results in full are written there')
+    text = section(rows, show)
+    for part, ending in ((selected(rows, show), ''), (rows, '_all')):
+        summary = analysis.summarise(part)
+        methods = sorted(summary['method'].unique())
+        for dataset, group in summary.groupby('dataset'):
+            draw_curves(dataset, group, methods, [details.with_name(f'{dataset}{ending}.png')])
     write_text(details, full_results(rows, path.name))
-    write_text(path, f'{found[1]}\n\n{section(rows)}\n\n{found[3]}')
+    write_text(path, f'{found[1]}\n\n{text}\n\n{found[3]}')
     print(f'readme: {path}')

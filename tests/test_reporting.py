@@ -1,6 +1,7 @@
 """Reports: the folder with tables and figures, and the results section of the README."""
 import json
 import re
+import shlex
 import shutil
 import sys
 
@@ -15,7 +16,7 @@ import figures
 import page
 import reporting
 from commands import ROOT, refused, succeeded, temporary_files, tree, warm
-from configuration import parse_arguments
+from configuration import parse_arguments, parse_overrides
 from conftest import results
 from results import add_results, experiments_folder, read_results, results_path
 from shared import UserError, write_dataset, write_table
@@ -319,15 +320,18 @@ def test_the_readme_says_what_the_kept_rows_say(tmp_path):
     """Its own command, on a copy, changes nothing."""
     copy = shutil.copy(ROOT / 'README.md', tmp_path / 'README.md')
     command, = re.findall(r'<!-- results: python (report\.py .*) -->', copy.read_text())
-    arguments = command.replace('readme=../README.md', f'readme={copy}').split()
+    arguments = shlex.split(command.replace('readme=../README.md', f'readme={copy}'))
     done = warm(*arguments, data_folder=tmp_path / 'data', cwd=ROOT / 'src', without_tensorflow=True)
     assert succeeded(done).endswith(f'readme: {copy}\n')
     assert copy.read_text() == (ROOT / 'README.md').read_text()
     rows = read_results(ROOT / 'docs/results.tsv')
-    assert reporting.section(rows) in copy.read_text() and len(rows)
+    show = parse_overrides([argument for argument in arguments if argument.startswith('show=')], ('show',))['show']
+    assert reporting.section(rows, show) in copy.read_text() and len(rows)
     assert (tmp_path / 'docs/results.md').read_text() == (ROOT / 'docs/results.md').read_text() == reporting.full_results(rows)
-    for name in re.findall(r'\]\((docs/\w+\.png)\)', reporting.section(rows)):
-        assert (ROOT / name).read_bytes().startswith(b'\x89PNG') and (tmp_path / name).is_file()
+    pictures = re.findall(r'\]\((?:docs/)?(\w+\.png)\)', reporting.section(rows, show) + reporting.full_results(rows))
+    assert len(pictures) == 2 * rows['dataset'].nunique()
+    for name in pictures:
+        assert (ROOT / 'docs' / name).read_bytes().startswith(b'\x89PNG') and (tmp_path / 'docs' / name).is_file()
 
 
 def test_the_section_follows_the_rows():
@@ -355,9 +359,24 @@ def test_what_stands_around_the_section_is_kept(toy, tmp_path):
     rows = results({})
     folder = reporting.write(rows, 'toy')
     for _ in range(2):
-        reporting.update_readme(path, rows, folder)
+        reporting.update_readme(path, rows)
         assert path.read_text() == README.replace('old', f'\n{reporting.section(rows)}\n')
-    assert (tmp_path / 'docs/toy.png').read_bytes() == (folder / 'accuracy_toy.png').read_bytes()
+    assert (tmp_path / 'docs/toy.png').read_bytes() == (folder / 'accuracy_toy.png').read_bytes() == (tmp_path / 'docs/toy_all.png').read_bytes()
+
+
+def test_a_readme_shows_the_chosen_methods_alone(toy, tmp_path):
+    path = tmp_path / 'README.md'
+    path.write_text(README)
+    rows = results({'method': 'VGG'}, {'method': 'VGG, new statistics', 'config_hash': 'b'}, {'method': 'TIMBRE', 'config_hash': 'c'})
+    reporting.update_readme(path, rows, ['TIMBRE', 'VGG, new statistics'])
+    shown, full = path.read_text(), (tmp_path / 'docs/results.md').read_text()
+    assert [line.split('|')[1].strip() for line in shown.splitlines() if line.startswith('| ')][1:] == ['TIMBRE', 'VGG, new statistics']
+    assert 'toy: 2 results' in shown and 'toy: 3 results' in full and '\n| VGG  ' in full and '](toy_all.png)' in full
+    assert (tmp_path / 'docs/toy.png').read_bytes() != (tmp_path / 'docs/toy_all.png').read_bytes()
+    before = shown, full
+    with pytest.raises(UserError, match="no results of SB-CNN; there are those of 'TIMBRE', 'VGG', 'VGG, new statistics'"):
+        reporting.update_readme(path, rows, ['SB-CNN'])
+    assert before == (path.read_text(), (tmp_path / 'docs/results.md').read_text())
 
 
 @pytest.mark.parametrize('text', ['', README.replace('<!-- end of results -->', ''), README.replace('<!-- results', '<!-- x'),
@@ -368,5 +387,5 @@ def test_a_readme_without_its_markers(toy, tmp_path, text):
     if text is not None:
         path.write_text(text)
     with pytest.raises(UserError, match='two marker lines' if text is not None else 'name the README with readme='):
-        reporting.update_readme(path, results({}), tmp_path)
+        reporting.update_readme(path, results({}))
     assert not (tmp_path / 'docs').exists() and (text is None or path.read_text() == text)
