@@ -1,0 +1,101 @@
+"""How time and memory grow with the number of training clips: 10, 100 and 1000 per class of made-up features.
+
+Usage:  python benchmarks/growth.py [image file for the figure]
+Prints: for each method and number of clips, the seconds of the command, start-up included; the milliseconds of training per clip (and
+        epoch); those of evaluation per test clip; the peak memory of the command.
+
+The data set has ten classes of 1000 training clips and 10 test clips of 216 frames (5 s). It takes 1.3 GB of disk and 10 minutes.
+"""
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from timing import seconds
+
+import figures
+import representation
+import results
+import shared
+from methods import METHODS
+
+CLASSES, TRAIN, TEST, SHOTS = 10, 1000, 10, (10, 100, 1000)
+COMMANDS = {  # method -> command, and the epochs with updates that it trains for
+    'knn_mfcc': (['knn_mfcc.py'], 1),
+    'TIMBRE': (['sl_train.py', 'spec', 'model_number=2', 'epochs=6'], 5),
+    'SB-CNN BN': (['sl_train.py', 'spec', 'model_number=1', 'epochs=3'], 2),
+    'VGG': (['sl_train.py', 'spec', 'model_number=3', 'epochs=3'], 2),
+}
+
+
+def make_data_set(root):
+    """The index of a data set, its sounds, and what preprocess.py and knn_mfcc.py would make of them."""
+    rng, audio, count = np.random.default_rng(0), root / 'audio', CLASSES * (TRAIN + TEST)
+    audio.mkdir()
+    names = [f'{i}.wav' for i in range(count)]
+    for name in names:
+        (audio / name).write_text(name)
+    parts = {'train': np.arange(CLASSES * TRAIN), 'test': np.arange(CLASSES * TRAIN, count)}
+    shared.write_dataset('made', audio, names, np.arange(count) % CLASSES, [f'class{c}' for c in range(CLASSES)], [parts], {})
+    spectrograms = representation.SPECTROGRAMS.configuration('made')
+    for wanted, shape in ((spectrograms, (216, 128)), (METHODS['config_knn_mfcc'].configure('mfcc', ['dataset=made']), (120,))):
+        folder = representation.claim_folder(wanted)
+        clips = representation.list_clips(wanted, folder)
+        for _, path, target in clips:
+            representation.save_array(target, rng.random(shape, np.float32), shared.content_digest(path))
+        representation.finish(wanted, folder, clips, {})
+
+
+def measure(method, n_shot):
+    """Run the method's command; a row of the table (dictionary)."""
+    (script, *arguments), epochs = COMMANDS[method]
+    command = [sys.executable, Path(shared.__file__).with_name(script), *arguments, 'dataset=made', f'n_shot={n_shot}', 'num_experiment_runs=1']
+    usage = []
+
+    def run():
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        error = process.stderr.read()
+        _, status, resources = os.wait4(process.pid, 0)
+        if status:
+            sys.exit(error.decode())
+        usage.append(resources)
+
+    wall = seconds(run)
+    if script == 'sl_train.py':
+        subprocess.run([sys.executable, Path(shared.__file__).with_name('sl_evaluate.py'), 'latest'], check=True, capture_output=True)
+    row = results.results_so_far().iloc[-1]
+    return {'method': method, 'clips per class': n_shot, 'command (s)': wall,
+            'training (ms per clip)': 1000 * row['train_seconds'] / (epochs * CLASSES * n_shot),
+            'evaluation (ms per clip)': 1000 * row['test_seconds'] / (CLASSES * TEST), 'memory (MB)': usage[0].ru_maxrss / 1024}
+
+
+def draw(table, path):
+    """The figure: training time per clip and memory over the number of clips."""
+    figure, panels = figures.plt.subplots(1, 2, figsize=(11, 4.2), layout='constrained')
+    for axes, column in zip(panels, ('training (ms per clip)', 'memory (MB)')):
+        for place, (method, rows) in enumerate(table.groupby('method', sort=False)):
+            axes.plot(rows['clips per class'], rows[column], label=method, **figures.style(place))
+        axes.set(xscale='log', yscale='log', xlabel='training clips per class, of ten classes', title=column.replace('clip)', 'clip and epoch)'))
+        axes.set_xticks(SHOTS, list(map(str, SHOTS)))
+        axes.grid(alpha=0.3)
+    panels[0].legend()
+    figures.save(figure, path, 110)
+
+
+def main():
+    with contextlib.redirect_stdout(None):
+        make_data_set(shared.data_folder())
+    table = pd.DataFrame([measure(method, n_shot) for method in COMMANDS for n_shot in SHOTS])
+    print(table.round(3).to_string(index=False))
+    if len(sys.argv) > 1:
+        draw(table, Path(sys.argv[1]))
+
+
+if __name__ == '__main__':
+    with tempfile.TemporaryDirectory() as temporary:
+        os.environ['DATA_FOLDER'] = temporary
+        main()
