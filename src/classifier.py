@@ -4,8 +4,10 @@ A classifier is a folder classifiers/<name>/ that fit.py wrote, which can be cop
 """
 import functools
 import itertools
+import os
 import platform
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -44,7 +46,7 @@ def versions():
     return {'python': platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def load(name, checkpoint=None):
+def load(name: str | os.PathLike, checkpoint: str | os.PathLike | None = None) -> 'Classifier':
     """The Classifier `name`: a folder, the name of one below classifiers/, or an experiment, whose first run counts.
 
     Args:
@@ -124,22 +126,22 @@ class Classifier:
             'seconds': self.seconds, 'calibration': self.calibration, 'versions': versions(), 'config': self.config})
 
     @property
-    def classes(self):
-        """Names of the classes (list of str)."""
+    def classes(self) -> list[str]:
+        """Names of the classes."""
         return self.config['classes']
 
     @property
-    def rate(self):
+    def rate(self) -> int:
         """Hz of the samples that it takes."""
         return sample_rate(self.config['representation'])
 
     @property
-    def window(self):
+    def window(self) -> float:
         """Seconds of a window of a long recording: as long as the training clips are, at most 10 s."""
         return min(self.seconds['median'], WINDOW) if self.seconds else 5.0
 
     @property
-    def longest(self):
+    def longest(self) -> float:
         """Seconds up to which a file is one clip."""
         return max(LONG, 2 * self.seconds['longest'] if self.seconds else 0)
 
@@ -176,20 +178,21 @@ class Classifier:
         return pd.DataFrame({'class': np.where(accepted, best, NONE), 'probability': p[rows, order[:, 0]], 'best': best,
                              'runner_up': names[order[:, 1]], 'runner_up_probability': p[rows, order[:, 1]]})
 
-    def array_of(self, path):
+    def array_of(self, path: str | os.PathLike) -> np.ndarray:
         """The array of a whole sound file."""
         return compute(path, self.config['representation'])
 
-    def predict_samples(self, clips):
+    def predict_samples(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Class probabilities (S, C) of clips, samples (length,) at `rate`, full scale = 1; columns in the order of `classes`."""
         arrays = [represent(np.asarray(samples, np.float32), self.config['representation']) for samples in clips]
         return calibration.probabilities(self.logits(arrays), self.calibration['temperature'] if self.calibration else 1.0)
 
-    def predict(self, files, **options):
+    def predict(self, files: Iterable[str | os.PathLike], **options) -> pd.DataFrame:
         """Decisions on sound files: a DataFrame with COLUMNS. Options: see decisions. Raises UserError for a file that cannot be used."""
         return pd.concat([rows for _, rows in self.decisions(files, raise_errors=True, **options)], ignore_index=True)
 
-    def decisions(self, files, window=None, hop=None, longest=None, threshold=None, raise_errors=False):
+    def decisions(self, files: Iterable[str | os.PathLike], window: float | None = None, hop: float | None = None, longest: float | None = None,
+                  threshold: float | None = None, raise_errors: bool = False) -> Iterator[tuple[str | os.PathLike, pd.DataFrame | UserError]]:
         """Yield (file, DataFrame with COLUMNS) of each file, or (file, UserError) where it cannot be used.
 
         Files up to `longest` seconds are one clip each. Longer ones give a row per window; memory is bounded by BATCH windows.

@@ -2,6 +2,8 @@
 import functools
 import hashlib
 import json
+import os
+from collections.abc import Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -47,7 +49,7 @@ def embeddings_of(keys, representation, config):
     return found
 
 
-def embed_files(paths, network='mn04', checkpoint=None):
+def embed_files(paths: Sequence[str | os.PathLike], network: str = 'mn04', checkpoint: str | os.PathLike | None = None) -> np.ndarray:
     """Embeddings of sound files, a vector each: (S, D) float32, the mean over the windows of a file. Nothing is stored.
 
     Args:
