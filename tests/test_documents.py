@@ -1,0 +1,103 @@
+"""The figures in README and docs follow from docs/results.tsv."""
+
+import pytest
+
+import analysis
+from commands import ROOT
+from results import read_results
+
+SHOTS = ['1', '2', '5', '10', '20']
+PAIRS = ['VGG', 'log-learn VGG', 'SB-CNN BN', 'TIMBRE', 'proto']
+FROM_SCRATCH = ['SB-CNN BN', 'TIMBRE', 'VGG', 'log-learn VGG', 'proto']
+
+
+@pytest.fixture(scope='module')
+def rows():
+    return read_results(ROOT / 'docs/results.tsv')
+
+
+@pytest.fixture(scope='module')
+def means(rows):
+    return {(row.method, row.n_shot): 100 * row.mean for row in analysis.summarise(rows).itertuples()}
+
+
+@pytest.fixture(scope='module')
+def differences(rows):
+    """(method, other) -> {n_shot: row of analysis.compare, seen from method}, in points."""
+    found, pairs = {}, analysis.compare(rows)
+    for method in set(pairs['method']) | set(pairs['other']):
+        for row in analysis.against(pairs, method):
+            points = {key: 100 * row[key] for key in ('difference', 'low', 'high')}
+            found.setdefault((method, row['other']), {})[row['n_shot']] = {**row, **points}
+    return found
+
+
+def text_of(name):
+    return ' '.join((ROOT / name).read_text().split())
+
+
+def cells(values):
+    return [values.get(n, '') for n in SHOTS]
+
+
+def probability(p):
+    return '< 0.001' if p < 0.001 else f'{p:.3f}'
+
+
+def statistics_table(means, differences):
+    """The table of docs/from_scratch.md (list of lines)."""
+    lines = ['| | ' + ' | '.join(f'n = {n}' for n in SHOTS) + ' |', '|---' * (1 + len(SHOTS)) + '|']
+    for name in PAIRS:
+        new, pairs = f'{name}, new statistics', differences[f'{name}, new statistics', name]
+        for label, values in ((f'{name}, as in the study', {n: f'{means[name, n]:.1f}' for n in SHOTS if (name, n) in means}),
+                              (new, {n: f'{means[new, n]:.1f}' for n in SHOTS if (new, n) in means}),
+                              ('difference on the same draws', {n: f'{row["difference"]:+.1f}' for n, row in pairs.items()}),
+                              ('95 % interval', {n: f'{row["low"]:.1f} to {row["high"]:.1f}' for n, row in pairs.items()}),
+                              ('p; draws', {n: f'{probability(row["p"])}; {row["pairs"]}' for n, row in pairs.items()})):
+            lines.append('| ' + ' | '.join([label, *cells(values)]) + ' |')
+    return lines
+
+
+def test_the_table_of_networks_from_scratch(means, differences):
+    written = [line for line in (ROOT / 'docs/from_scratch.md').read_text().splitlines() if line.startswith('|')]
+    wanted = statistics_table(means, differences)
+    assert written[:len(wanted)] == wanted, '\n'.join(wanted)
+
+
+def test_the_first_paragraph_of_the_readme(means):
+    text, best, new = text_of('README.md'), 'mn04 class mean', 'VGG, new statistics'
+    lowest, highest = ([f'{side(means[name, n] for name in FROM_SCRATCH):.0f}' for n in ('1', '5')] for side in (min, max))
+    for sentence in (f'right on **{means[best, "1"]:.1f} %** of the test clips from **one** clip per class and on {means[best, "5"]:.1f} % from five',
+                     f'Networks from scratch reach {lowest[0]} to {highest[0]} % and {lowest[1]} to {highest[1]} %, as the study evaluates them',
+                     f'its VGG with better batch statistics reaches {means[new, "1"]:.0f} % and {means[new, "5"]:.0f} %'):
+        assert sentence in text, sentence
+
+
+def points(pairs, signed=True):
+    """'-5, +4, -17' or '59, 52, 42': the differences at each n."""
+    return ', '.join(f'{row["difference"]:{"+" * signed}.0f}' for n in SHOTS if (row := pairs.get(n)))
+
+
+@pytest.mark.parametrize('sentence, method, others', [
+    ("mn04's class mean, for which nothing is trained, is ahead of SB-CNN by {0} points, of VGG by {1}, and of VGG with new statistics "
+     '([from_scratch.md](from_scratch.md)) by {2}; all these 95 % intervals are above 0', 'mn04 class mean',
+     ['SB-CNN BN', 'VGG', 'VGG, new statistics']),
+    ("`mn04 transfer proto` is behind mn04's class means by {0} points, with intervals beyond 0", 'mn04 class mean', ['mn04 transfer proto']),
+    ('and ahead of SB-CNN by {0} points', 'mn04 transfer proto', ['SB-CNN BN']),
+    ('`proto` against VGG: {0} points', 'proto', ['VGG']),
+    ('against SB-CNN {0}: ', 'proto', ['SB-CNN BN']),
+    ('With new statistics for both, proto against VGG: {0}', 'proto, new statistics', ['VGG, new statistics']),
+    ('log-learn VGG against VGG: {0}', 'log-learn VGG', ['VGG']),
+])
+def test_the_conclusions(differences, sentence, method, others):
+    pairs = [differences[method, other] for other in others]
+    signed = 'against' in sentence
+    wanted = sentence.format(*(points(pair, signed) for pair in pairs))
+    assert wanted in text_of('docs/study.md'), wanted
+    if 'beyond 0' in sentence or 'above 0' in sentence:
+        assert all(pair[n]['low'] > 0 for pair in pairs for n in SHOTS)
+
+
+def ends(name, other, differences, wanted):
+    """Whether exactly at the n of `wanted` the interval of a difference does not hold 0."""
+    return [n for n, row in differences[name, other].items() if row['low'] > 0 or row['high'] < 0] == wanted
