@@ -67,6 +67,11 @@ def _read_object(path):
     return content if isinstance(content, dict) else {}
 
 
+def experiments_of(method):
+    """Folders of the experiments that a script trained, the newest first (list of Path)."""
+    return [folder for folder in list_experiments() if config_of(folder).get('method') == method]
+
+
 def find_experiment(name, method, train_command, arguments=(), keys=()):
     """Folder and configuration of an experiment; 'latest' is the one trained last.
 
@@ -75,16 +80,15 @@ def find_experiment(name, method, train_command, arguments=(), keys=()):
         train_command: command that trains such an experiment, for messages.
         arguments: key=value overrides of those `keys` that concern evaluation alone.
     """
-    folders = list_experiments()
     if name == 'latest':
-        trained = [f for f in folders if config_of(f).get('method') == method and (f / 'models.list').exists()]
+        trained = [f for f in experiments_of(method) if (f / 'models.list').exists()]
         # the one trained last: an interrupted experiment that was continued may be older than others
         name = max(trained, key=lambda f: (f / 'models.list').stat().st_mtime_ns, default=Path('latest')).name
         print(f'latest: {name}')
     folder = experiments_folder() / Path(name).name
     if not folder.is_dir():
-        newest = listing([f.name for f in folders[:8]]) or f'none, train one first: {train_command}'
-        raise UserError(f'there is no experiment {name!r} in {experiments_folder()}; the newest are: {newest}')
+        newest = listing([f.name for f in experiments_of(method)[:8]]) or f'none, train one first: {train_command}'
+        raise UserError(f'there is no experiment {name!r} of {method}.py in {experiments_folder()}; the newest are: {newest}')
     config = read_json(folder / 'config.json', 'the experiment cannot be used, train again')
     if config.get('method') != method:
         raise UserError(f'{folder} was made by {config.get("method")}.py, not by {method}.py')

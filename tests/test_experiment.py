@@ -218,7 +218,8 @@ def test_an_experiment_that_does_not_exist(data_folder):
     not_found(r"no experiment 'fold_0_7' .* none, train one first: python sl_train\.py spec", 'fold_0_7')
     not_found('train one first', 'latest')
     first = finished()
-    not_found(rf'the newest are: {first.id}', 'fold_0_7')
+    finished(method='knn_mfcc')
+    not_found(rf'no experiment \'fold_0_7\' of sl_train\.py .* the newest are: {first.id}$', 'fold_0_7')
 
 
 @pytest.mark.parametrize('content', [None, '', '{"dataset": '])
