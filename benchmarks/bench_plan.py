@@ -17,14 +17,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from timing import seconds
+from toy_data import make_data_set
 
 import plans
-import representation
 import results
 import runner
 import shared
 from configuration import configure
-from methods import METHODS
 
 CLIPS, CLASSES, FOLDS = 8732, 10, 10
 METHODS_FROM_SCRATCH = ['knn_mfcc', 'SB-CNN BN', 'TIMBRE', 'VGG', 'log-learn SB-CNN BN', 'log-learn TIMBRE', 'log-learn VGG', 'proto',
@@ -36,24 +35,12 @@ def report(name, value, target):
     print(f'{name:50s} {value:6.2f} s (wanted: {target:.2f} s or less){"" if value <= target else "  MISSED"}', flush=True)
 
 
-def make_data_set(root):
-    """The index of a data set, its sounds, and what preprocess.py and knn_mfcc.py would make of them."""
-    rng, audio = np.random.default_rng(0), root / 'audio'
-    audio.mkdir()
-    names = [f'{i}.wav' for i in range(CLIPS)]
-    for name in names:
-        (audio / name).write_text(name)
+def make_us8k():
+    rng = np.random.default_rng(0)
     parts = np.array_split(rng.permutation(CLIPS), FOLDS)
     folds = [{'train': np.concatenate([part for i, part in enumerate(parts) if i not in ((k + 1) % FOLDS, (k + 2) % FOLDS)]),
               'val': parts[(k + 2) % FOLDS], 'test': parts[(k + 1) % FOLDS]} for k in range(FOLDS)]
-    shared.write_dataset('us8k', audio, names, rng.integers(0, CLASSES, CLIPS), [f'class{c}' for c in range(CLASSES)], folds, {})
-    spectrograms = representation.SPECTROGRAMS.configuration('us8k')
-    for wanted, shape in ((spectrograms, (2, 128)), (METHODS['config_knn_mfcc'].configure('mfcc', ['dataset=us8k']), (120,))):
-        folder = representation.claim_folder(wanted)
-        clips = representation.list_clips(wanted, folder)
-        for _, path, target in clips:
-            representation.save_array(target, rng.random(shape, np.float32), shared.content_digest(path))
-        representation.finish(wanted, folder, clips, {})
+    make_data_set('us8k', rng.integers(0, CLASSES, CLIPS), folds, frames=2)
 
 
 def plan_of(*overrides):
@@ -82,7 +69,7 @@ def dry_run():
 
 def main():
     with contextlib.redirect_stdout(None):
-        make_data_set(shared.data_folder())
+        make_us8k()
     report('3150 runs listed, the first time', seconds(dry_run), 5)
     report('3150 runs listed, from then on', seconds(dry_run), 5)
     jobs = plan_of().jobs()

@@ -16,12 +16,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from timing import seconds
+from toy_data import make_data_set
 
 import figures
-import representation
 import results
 import shared
-from methods import METHODS
 
 CLASSES, TRAIN, TEST, SHOTS = 10, 1000, 10, (10, 100, 1000)
 COMMANDS = {  # method -> command, and the epochs with updates that it trains for
@@ -30,24 +29,6 @@ COMMANDS = {  # method -> command, and the epochs with updates that it trains fo
     'SB-CNN BN': (['sl_train.py', 'spec', 'model_number=1', 'epochs=3'], 2),
     'VGG': (['sl_train.py', 'spec', 'model_number=3', 'epochs=3'], 2),
 }
-
-
-def make_data_set(root):
-    """The index of a data set, its sounds, and what preprocess.py and knn_mfcc.py would make of them."""
-    rng, audio, count = np.random.default_rng(0), root / 'audio', CLASSES * (TRAIN + TEST)
-    audio.mkdir()
-    names = [f'{i}.wav' for i in range(count)]
-    for name in names:
-        (audio / name).write_text(name)
-    parts = {'train': np.arange(CLASSES * TRAIN), 'test': np.arange(CLASSES * TRAIN, count)}
-    shared.write_dataset('made', audio, names, np.arange(count) % CLASSES, [f'class{c}' for c in range(CLASSES)], [parts], {})
-    spectrograms = representation.SPECTROGRAMS.configuration('made')
-    for wanted, shape in ((spectrograms, (216, 128)), (METHODS['config_knn_mfcc'].configure('mfcc', ['dataset=made']), (120,))):
-        folder = representation.claim_folder(wanted)
-        clips = representation.list_clips(wanted, folder)
-        for _, path, target in clips:
-            representation.save_array(target, rng.random(shape, np.float32), shared.content_digest(path))
-        representation.finish(wanted, folder, clips, {})
 
 
 def measure(method, n_shot):
@@ -87,8 +68,10 @@ def draw(table, path):
 
 
 def main():
+    count = CLASSES * (TRAIN + TEST)
+    parts = {'train': np.arange(CLASSES * TRAIN), 'test': np.arange(CLASSES * TRAIN, count)}
     with contextlib.redirect_stdout(None):
-        make_data_set(shared.data_folder())
+        make_data_set('made', np.arange(count) % CLASSES, [parts], frames=216)
     table = pd.DataFrame([measure(method, n_shot) for method in COMMANDS for n_shot in SHOTS])
     print(table.round(3).to_string(index=False))
     if len(sys.argv) > 1:
