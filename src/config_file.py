@@ -202,7 +202,7 @@ config_proto = {
         **EPISODES,
         'optimizer': 'SGD_clip',                      # 'SGD_clip': gradients clipped to global norm 5.0
         'statistics_passes': 0,                       # 0: networks are evaluated with the moving averages of batch normalisation, as in
-                                                      # the study; 3: with averages over so many passes of training patches
+                                                      # the study; 1: with averages over so many passes of training patches
 
         # experiment
         **RUNS_OF_NETWORKS,
@@ -216,7 +216,7 @@ config_proto = {
 
 config_proto['spec_plus'] = {                         # better than the study's settings: see docs/from_scratch.md
     **config_proto['spec'],
-    'statistics_passes': 3,
+    'statistics_passes': 1,
 }
 
 # ---- transfer_train.py, transfer_evaluate.py: networks trained on AudioSet, fine-tuned -------------------------------
