@@ -11,7 +11,7 @@ PYTHON ?= python3
 VENV   = .venv
 PY     = $(VENV)/bin/python
 AUDIO  =
-MN04   =
+MN04  ?=
 NAME   =
 
 # Recipes change folders, so a relative DATA_FOLDER is made absolute; $(abspath) would divide a path at its blanks.

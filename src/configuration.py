@@ -10,6 +10,7 @@ import inspect
 import json
 import math
 import re
+import sys
 from pathlib import Path
 
 import config_file
@@ -251,15 +252,17 @@ def configuration_from_command_line(doc, group, default=None, more_keys=(), dry_
     """The configuration that a script is asked to run: an entry of config_file.<group> and key=value overrides.
 
     Args:
-        doc: the script's docstring, shown by --help with all keys and their defaults.
+        doc: the script's docstring, shown by --help with all keys and values of the entry that stands before it, else of the first one.
         group: name of the dictionary in config_file.py.
         default: the entry of scripts that can be started without naming one; None: it is the first argument.
         more_keys: further keys that can be set.
         dry_run: help of the switch --dry-run; None: there is no such switch.
     """
     entries = getattr(config_file, group)
-    epilog = '\n\n'.join(f'{group}[{entry!r}]:\n' + '\n'.join(describe(key, value) for key, value in config.items())
-                         for entry, config in list(entries.items())[:1])
+    shown = next((argument for argument in sys.argv[1:] if argument in entries), default or next(iter(entries)))
+    epilog = f'{group}[{shown!r}]:\n' + '\n'.join(describe(key, value) for key, value in entries[shown].items())
+    if len(entries) > 1:
+        epilog += f'\n\nfor another entry: {Path(sys.argv[0]).name} <entry> --help'
     meaning = f'entry of {group}: {", ".join(entries)}' + (f'; default: {default}' if default else '')
     if len(entries) == 1 and default:
         name, (_, arguments) = default, parse_arguments(doc, epilog=epilog)

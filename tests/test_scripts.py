@@ -669,6 +669,21 @@ def test_help_tells_usage_and_keys(tmp_path, script):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize('script, entry, told', [('frozen.py', 'mn04', "network='mn04'"), ('transfer_train.py', 'mn04', 'epochs=16'),
+                                                 ('reproduce.py', 'esc10', "datasets=['esc10']"), ('sl_train.py', 'spec_plus', 'statistics_passes=30')])
+def test_help_tells_the_values_of_the_entry(tmp_path, script, entry, told):
+    text = succeeded(warm(script, entry, '--help', data_folder=tmp_path))
+    assert f'[{entry!r}]:\n' in text and told in text and f'for another entry: {script} <entry> --help' in text
+    assert told not in succeeded(warm(script, '--help', data_folder=tmp_path))
+
+
+def test_weights_in_the_environment_reach_the_tests():
+    """A variable that the Makefile sets would hide them, and their tests would be skipped."""
+    done = subprocess.run(['make', '--no-print-directory', '--eval', 'show: ; @echo "[$$MN04]"', 'show'], cwd=ROOT, text=True, capture_output=True,
+                          env={'PATH': os.environ['PATH'], 'MN04': '/x y.pt'})
+    assert done.stdout == '[/x y.pt]\n', done.stderr
+
+
 def test_every_script_is_covered_by_the_test_of_help():
     sources = [*(ROOT / 'src').glob('*.py'), *(ROOT / 'aux').glob('*.py')]
     scripts = {path.name for path in sources if 'def main' in path.read_text()}
