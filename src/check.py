@@ -144,7 +144,7 @@ def judge_files(files, report):
     tell('warning', files['peak'] <= SILENT, 'files are silent', 'Remove them if that is a mistake')
     tell('warning', files['clipped'] > CLIPPED, 'files are clipped', 'Record at a lower level; they can be used')
     tell('note', (files['level'] < QUIET) & (files['peak'] > SILENT), f'files are very quiet, below {QUIET} dB of full scale',
-         'If your recordings differ in level, compare with preprocess.py mn04 level=-20')
+         'If your recordings differ in level, see Level in docs/pretrained.md')
     tell('warning', files['seconds'] < SHORT, f'files are shorter than {SHORT} s', 'Remove them, or cut longer ones')
     good = files[~bad]
     if good['rate'].nunique() > 1:

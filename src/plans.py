@@ -36,8 +36,8 @@ def needed_weights(name):
     return f'needs the weights of {pretrained.NETWORKS[method_of(name)[1]["network"]].title}'
 
 
-# keys of preprocess.py that a plan may set for all methods on spectrograms
-SPECTROGRAM_KEYS = ('spectrogram_type', 'hop', 'n_fft', 'n_mels', 'cqt_bins')
+# keys of preprocess.py that a plan may set for all methods on spectrograms; knn_mfcc has the first two as well
+SPECTROGRAM_KEYS = ('resample_sr', 'resampler', 'spectrogram_type', 'hop', 'n_fft', 'n_mels', 'cqt_bins')
 # groups of config_methods, the cheapest first: frozen networks, nearest neighbours, fine-tuned networks, networks from scratch
 COST = ('config_frozen', 'config_knn_audioset', 'config_knn_mfcc', 'config_transfer', 'config_transfer_proto', 'config_sl', 'config_proto')
 

@@ -21,7 +21,7 @@ LEGEND = '''\
 
 - A result is what a method gives for a data set, fold, n (training clips per class), seed and run; of one that was measured again
   the newest counts. A name in brackets tells results of one method apart that were made in different ways.
-- std is the standard deviation over all single results (divisor: their number).
+- std is the standard deviation over all single results (divisor: their number). An empty cell was not measured.
 - 95 % intervals are t intervals. Runs of one fold are tested on the same clips, so they are no independent measurements: where
   there are several folds, the mean is the mean over folds of the means over runs, and the interval is over the folds' means.
   With one fold it is over its runs, and says nothing about other test clips. A single value has no interval. The folds'

@@ -403,11 +403,12 @@ def test_keys_of_spectrograms_make_a_representation_of_their_own(tones, tmp_path
     """And report.py tells the difference of two experiments."""
     data = fresh(tones, tmp_path / 'data')
     command = ('reproduce.py', 'demo', 'datasets=tones', 'folds=0', 'methods=TIMBRE', 'n_shots=2', 'num_experiment_runs=1', 'epochs=3')
-    for more in ((), ('n_mels=112',)):
+    for more in ((), ('n_mels=112', 'resampler=soxr_vhq')):
         succeeded(warm(*command, *more, data_folder=data))
     configs = [json.loads((folder / 'config.json').read_text()) for folder in experiments(data)]
     assert [config['representation']['n_mels'] for config in configs] == [128, 112]
-    assert configs[1]['audio_representation_folder'] == 'audio_representation/tones-n_mels112__time-freq/'
+    assert configs[1]['audio_representation_folder'] == 'audio_representation/tones-resamplersoxr_vhq-n_mels112__time-freq/'
+    assert [config['representation']['resampler'] for config in configs] == ['soxr_hq', 'soxr_vhq']
     assert (data / configs[0]['audio_representation_folder']).is_dir() and (data / configs[1]['audio_representation_folder']).is_dir()
     refused(warm(*command[:3], 'methods=knn_mfcc', 'n_mels=112', data_folder=data), 'n_mels: no method of the plan has such a key')
     one, two = (folder.name for folder in experiments(data))
