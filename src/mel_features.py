@@ -1,4 +1,4 @@
-"""Log-mel spectrograms as VGGish takes them: frames without padding, magnitudes, triangles on HTK's mel scale."""
+"""Frames, Fourier transforms and mel bands: those of VGGish (HTK's mel scale) and those of librosa (Slaney's)."""
 import functools
 
 import numpy as np
@@ -7,7 +7,7 @@ from scipy import fft, sparse
 
 from shared import UserError
 
-BLOCK = 960  # frames per transform: limits the memory for long recordings
+BLOCK = 32   # frames per transform: what fits the processor's cache is fastest, and memory stays small for long recordings
 SILENT_RMS, SILENT_PART = 1e-4, 0.05  # of full scale; of the clip's loudest example
 
 
@@ -22,7 +22,7 @@ def periodic_hann(length):
 
 
 def mel_matrix(fft_length, sample_rate, num_bands, low, high):
-    """Weights from FFT magnitudes to mel bands, (fft_length // 2 + 1, num_bands) float64.
+    """Weights from FFT magnitudes to VGGish's mel bands, (fft_length // 2 + 1, num_bands) float64.
 
     The triangles are linear in mel (librosa's are linear in Hz), overlap by half and reach from `low` to `high` Hz; their
     tops are 1. The mean of a frame, bin 0, counts for no band.
@@ -35,22 +35,44 @@ def mel_matrix(fft_length, sample_rate, num_bands, low, high):
     return matrix
 
 
+def slaney_mel_matrix(sample_rate, n_fft, n_mels):
+    """Weights from FFT powers to librosa's mel bands, (n_mels, n_fft // 2 + 1) float32.
+
+    Slaney's mel scale is linear up to 1000 Hz, 15 mel, and logarithmic above, 27 mel for a factor of 6.4. The triangles are linear in Hz,
+    overlap by half, reach from 0 Hz to half the sample rate and have the area 1.
+    """
+    linear, step = 3 / 200, np.log(6.4) / 27  # mel per Hz below 1000 Hz; logarithm per mel above
+    highest = sample_rate / 2
+    top = 15 + np.log(highest / 1000) / step if highest >= 1000 else highest * linear
+    mel = np.linspace(0, top, n_mels + 2)
+    edges = np.where(mel < 15, mel / linear, 1000 * np.exp(step * (mel - 15)))[:, None]
+    bins = np.fft.rfftfreq(n_fft, 1 / sample_rate)
+    rising, falling = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2]), (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    matrix = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    matrix *= 2 / (edges[2:] - edges[:-2])
+    return matrix
+
+
 @functools.cache
 def sparse_mel_matrix(*arguments):
     """mel_matrix, transposed and sparse. The last bits of a dense product would depend on the number of threads."""
     return sparse.csr_array(mel_matrix(*arguments).T)
 
 
-def stft_magnitude(samples, window_length, hop, fft_length, window=None):
-    """Magnitude of the Fourier transform of each whole frame, in blocks.
+def stft(samples, window, hop, fft_length):
+    """Fourier transform of each whole frame, in blocks: yields complex arrays (BLOCK frames or fewer, fft_length // 2 + 1).
 
-    Yields arrays (BLOCK frames or fewer, fft_length // 2 + 1) of the type of `samples` (length,). A frame is window_length
-    samples under `window`, a periodic Hann window unless given, zero-padded to fft_length.
+    A frame is samples (length,) under the window (frame,), zero-padded to fft_length; it is transformed in the precision of their product.
     """
-    frames = sliding_window_view(samples, window_length)[::hop]
-    window = (periodic_hann(window_length) if window is None else window).astype(samples.dtype)
+    frames = sliding_window_view(samples, len(window))[::hop]
     for begin in range(0, len(frames), BLOCK):
-        yield np.abs(fft.rfft(frames[begin:begin + BLOCK] * window, fft_length))
+        yield fft.rfft(frames[begin:begin + BLOCK] * window, fft_length)
+
+
+def stft_magnitude(samples, window_length, hop, fft_length, window=None):
+    """Magnitude of `stft`, of the type of `samples`, under a periodic Hann window of window_length unless another one is given."""
+    window = (periodic_hann(window_length) if window is None else window).astype(samples.dtype)
+    return map(np.abs, stft(samples, window, hop, fft_length))
 
 
 def log_mel_spectrogram(samples, sample_rate, window_seconds, hop_seconds, num_bands, low, high, offset, window=None):

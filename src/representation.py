@@ -22,7 +22,7 @@ from tqdm import tqdm
 import cluster
 import config_file
 from configuration import configure
-from features import compute
+from features import compute, empty_bands
 from pretrained import FRONT_ENDS
 from shared import (
     NO_PLACE,
@@ -371,6 +371,9 @@ def store(config):
     with locked(own_lock):
         with locked(lock):
             claim_folder(config)
+        if empty := empty_bands(config):
+            print(f'note: {empty} of {config["n_mels"]} mel bands lie between two bins of the FFT and are always 0: choose a larger n_fft or fewer '
+                  f'n_mels')
         refused = make_all(clips, config, processes)
         with locked(lock):
             complete = finish(config, folder, clips, refused)

@@ -2,11 +2,12 @@
 import struct
 
 import av
+import librosa
 import numpy as np
 import pytest
 import soundfile
 
-from audio import decode, read_audio
+from audio import decode, read_audio, resample
 from conftest import tone, write_sound
 from shared import UserError
 
@@ -67,6 +68,16 @@ def test_a_tone_keeps_frequency_and_level_after_resampling(tmp_path, rate, resam
     assert len(samples) == -(-round(rate / 2) * RATE // rate)  # rounded up
     assert abs(peak(samples, RATE) - 1000) <= 2  # the resolution of half a second
     assert abs(np.sqrt(np.mean(samples[2000:-2000] ** 2)) - 0.5 / np.sqrt(2)) < 0.002
+
+
+@pytest.mark.parametrize('rate', [8000, 22050, 48000, 96000])
+@pytest.mark.parametrize('resampler', ['soxr_hq', 'soxr_qq'])
+def test_soxr_is_librosas_at_every_length(rate, resampler):
+    rng = np.random.default_rng(0)
+    for length in [*range(3, 60), *range(rate // 50, 3 * rate // 50, rate // 100), 4410, 44101]:
+        samples = rng.uniform(-1, 1, length).astype(np.float32)
+        np.testing.assert_array_equal(resample(samples, rate, RATE, resampler),
+                                      librosa.resample(samples, orig_sr=rate, target_sr=RATE, res_type=resampler))
 
 
 def test_none_keeps_the_rate_of_the_file(tmp_path):
