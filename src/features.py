@@ -30,16 +30,23 @@ def empty_bands(config):
 
 def mel_spectrogram(samples, sample_rate, n_fft, hop, n_mels):
     """Mel power spectrogram, (T, n_mels) float32: that of librosa.feature.melspectrogram, transposed."""
-    return (mel_basis(sample_rate, n_fft, n_mels) @ np.square(stft_magnitude(samples, n_fft, hop)).T).T
+    basis = mel_basis(sample_rate, n_fft, n_mels)
+    return np.concatenate([(basis @ np.square(block).T).T for block in magnitudes(samples, n_fft, hop)])
 
 
 def stft_magnitude(samples, n_fft, hop):
-    """Magnitude of the short-time Fourier transform, (T, n_fft // 2 + 1) float32; T = 1 + length // hop.
+    """Magnitude of the short-time Fourier transform, (T, n_fft // 2 + 1) float32: that of librosa.stft, transposed. T = 1 + length // hop."""
+    return np.concatenate(list(magnitudes(samples, n_fft, hop)))
 
-    That of librosa.stft, transposed: frames are centred, both ends are continued by zeros, and the transform is computed in double precision.
+
+def magnitudes(samples, n_fft, hop):
+    """Yield the rows of stft_magnitude block by block, so that all arrays stay small.
+
+    As in librosa, frames are centred, both ends are continued by zeros, and the transform is computed in double precision.
     """
     hann = 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, n_fft + 1)[:-1])  # periodic, with the last bits of SciPy's
-    return np.concatenate([np.abs(block.astype(np.complex64)) for block in stft(np.pad(samples, n_fft // 2), hann, hop, n_fft)])
+    for block in stft(np.pad(samples, n_fft // 2), hann, hop, n_fft):
+        yield np.abs(block.astype(np.complex64))
 
 
 def cqt_magnitude(samples, sample_rate, hop, n_bins):

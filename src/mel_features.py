@@ -7,7 +7,7 @@ from scipy import fft, sparse
 
 from shared import UserError
 
-BLOCK = 32   # frames per transform: what fits the processor's cache is fastest, and memory stays small for long recordings
+BLOCK = 2 ** 15  # samples of all frames of a transform: what fits the processor's cache is fastest, and memory stays small
 SILENT_RMS, SILENT_PART = 1e-4, 0.05  # of full scale; of the clip's loudest example
 
 
@@ -60,13 +60,13 @@ def sparse_mel_matrix(*arguments):
 
 
 def stft(samples, window, hop, fft_length):
-    """Fourier transform of each whole frame, in blocks: yields complex arrays (BLOCK frames or fewer, fft_length // 2 + 1).
+    """Fourier transform of each whole frame, in blocks: yields complex arrays (B frames, fft_length // 2 + 1).
 
     A frame is samples (length,) under the window (frame,), zero-padded to fft_length; it is transformed in the precision of their product.
     """
-    frames = sliding_window_view(samples, len(window))[::hop]
-    for begin in range(0, len(frames), BLOCK):
-        yield fft.rfft(frames[begin:begin + BLOCK] * window, fft_length)
+    frames, count = sliding_window_view(samples, len(window))[::hop], max(1, BLOCK // fft_length)
+    for begin in range(0, len(frames), count):
+        yield fft.rfft(frames[begin:begin + count] * window, fft_length)
 
 
 def stft_magnitude(samples, window_length, hop, fft_length, window=None):
