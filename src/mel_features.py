@@ -7,7 +7,7 @@ from scipy import fft, sparse
 
 from shared import UserError
 
-BLOCK = 2 ** 15  # samples of all frames of a transform: what fits the processor's cache is fastest, and memory stays small
+BLOCK = 2 ** 14  # samples of all frames of a transform: what fits the processor's cache is fastest, and memory stays small
 SILENT_RMS, SILENT_PART = 1e-4, 0.05  # of full scale; of the clip's loudest example
 
 
