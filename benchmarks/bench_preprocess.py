@@ -53,7 +53,7 @@ def main(folder):
         if representation.make_all(clips, config, PROCESSES):
             sys.exit('some files could not be decoded')
 
-    compare('preprocess against decoding alone', preprocess, decode, len(files), 'clips', 0.6)
+    compare('preprocess against decoding alone', preprocess, decode, len(files), 'clips', 0.75)
     index('all', folder, [str(path.relative_to(folder)) for path in files])
     index('quarter', folder, [str(path.relative_to(folder)) for path in files[::4]])
     run_command('quarter')
