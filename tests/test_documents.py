@@ -18,7 +18,8 @@ def rows():
 
 @pytest.fixture(scope='module')
 def means(rows):
-    return {(row.method, row.n_shot): 100 * row.mean for row in analysis.summarise(rows).itertuples()}
+    """(method, n_shot) -> mean accuracy in per cent, rounded as in the table of the README."""
+    return {(row.method, row.n_shot): 100 * float(f'{row.mean:.3f}') for row in analysis.summarise(rows).itertuples()}
 
 
 @pytest.fixture(scope='module')
@@ -65,11 +66,11 @@ def test_the_table_of_networks_from_scratch(means, differences):
 
 
 def test_the_first_paragraph_of_the_readme(means):
-    text, best, new = text_of('README.md'), 'mn04 class mean', 'VGG, new statistics'
+    text, best, new = text_of('README.md'), 'mn04 class mean', 'log-learn VGG, new statistics'
     lowest, highest = ([f'{side(means[name, n] for name in FROM_SCRATCH):.0f}' for n in ('1', '5')] for side in (min, max))
     for sentence in (f'right on **{means[best, "1"]:.1f} %** of the test clips from **one** clip per class and on {means[best, "5"]:.1f} % from five',
                      f'Networks from scratch reach {lowest[0]} to {highest[0]} % and {lowest[1]} to {highest[1]} %, as the study evaluates them',
-                     f'its VGG with better batch statistics reaches {means[new, "1"]:.0f} % and {means[new, "5"]:.0f} %'):
+                     f'its log-learn VGG with better batch statistics reaches {means[new, "1"]:.0f} % and {means[new, "5"]:.0f} %'):
         assert sentence in text, sentence
 
 
@@ -98,6 +99,10 @@ def test_the_conclusions(differences, sentence, method, others):
         assert all(pair[n]['low'] > 0 for pair in pairs for n in SHOTS)
 
 
-def ends(name, other, differences, wanted):
-    """Whether exactly at the n of `wanted` the interval of a difference does not hold 0."""
-    return [n for n, row in differences[name, other].items() if row['low'] > 0 or row['high'] < 0] == wanted
+@pytest.mark.parametrize('sentence, method', [('fine-tuned mn04 is right on {0} % of the clips', 'mn04 transfer'),
+                                              ('YAMNet reaches {0} %', 'yamnet transfer'),
+                                              ('`max_accuracy=10`) reach {0} % at n = 1, 2, 5, 10 and 20', 'mn04 transfer proto')])
+def test_the_accuracies_of_pretrained_networks(means, sentence, method):
+    *values, last = (f'{means[method, n]:.1f}' for n in SHOTS)
+    wanted = sentence.format(f'{", ".join(values)} and {last}')
+    assert wanted in text_of('docs/pretrained.md'), wanted
