@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 from timing import compare, seconds
+from toy_data import BANDS, Noise
 from tqdm import tqdm
 
 import models_proto
@@ -18,18 +19,7 @@ from patches import Clips, sample_patches
 from prototypical import train_epoch
 from training import apply_episode, make_episode_step
 
-T, F, M, C = 216, 128, 128, 10
-
-
-class Noise:
-    """Stands in for a patches.Representation."""
-    remedy = ''
-
-    def __init__(self, rng, clips):
-        self.arrays = rng.random((clips, T, M), dtype=np.float32)
-
-    def open(self, key):
-        return self.arrays[key]
+F, C = 128, 10
 
 
 def convolution_gflop(model):
@@ -60,7 +50,7 @@ def main():
         starts, clip = sample_patches(clips, config, rng)
         labels = clip // n_shot
         episodes = Episodes(clip, labels, config, rng)
-        model = models_proto.build(config, M)
+        model = models_proto.build(config, BANDS)
         step = make_episode_step(model, 'euclidean', C)
         frames = tf.constant(clips.frames)
         support, query = episodes.support, episodes.query()

@@ -9,6 +9,7 @@ import functools
 
 import numpy as np
 from timing import compare
+from toy_data import BANDS, Noise
 from tqdm import tqdm
 
 import config_file
@@ -22,24 +23,13 @@ from patches import Clips, all_patches, sample_patches
 from scoring import make_scorer
 from training import estimate_statistics, make_episode_step, make_statistics_step, make_train_step
 
-T, M, CLASSES, SHARE = 216, 128, 10, 10
-
-
-class Noise:
-    """Stands in for a patches.Representation."""
-    remedy = ''
-
-    def __init__(self, rng, clips):
-        self.arrays = rng.random((clips, T, M), dtype=np.float32)
-
-    def open(self, key):
-        return self.arrays[key]
+CLASSES, SHARE = 10, 10
 
 
 def supervised_epochs(config, n_shot):
     """A function `run(statistics)` that trains VGG for a share of its epochs, and the patches that it updates with."""
     rng, labels = np.random.default_rng(0), np.repeat(np.arange(CLASSES), n_shot)
-    clips, model = Clips(Noise(rng, len(labels)), range(len(labels)), config), models_sl.build(config, M)
+    clips, model = Clips(Noise(rng, len(labels)), range(len(labels)), config), models_sl.build(config, BANDS)
     frames, step, statistics_step = tf.constant(clips.frames), make_train_step(model, config['weight_decay']), make_statistics_step(model)
     epochs = config['epochs'] // SHARE
 
@@ -55,7 +45,7 @@ def supervised_epochs(config, n_shot):
 def prototypical_epoch(config, n_shot):
     """A function `run(statistics)` that does an epoch of a prototypical network, and the patches that it updates with."""
     rng, labels = np.random.default_rng(0), np.repeat(np.arange(CLASSES), n_shot)
-    clips, model = Clips(Noise(rng, len(labels)), range(len(labels)), config), models_proto.build(config, M)
+    clips, model = Clips(Noise(rng, len(labels)), range(len(labels)), config), models_proto.build(config, BANDS)
     starts, clip = sample_patches(clips, config, rng)
     episodes, scored = Episodes(clip, labels[clip], config, rng), all_patches(clips, config, config['test_hop'])[0]
     frames, support, embed = tf.constant(clips.frames), episodes.support, make_scorer(model)

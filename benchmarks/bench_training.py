@@ -7,6 +7,7 @@ Prints: for VGG, TIMBRE and SB-CNN, on 200 clips of 216 frames (5 s), patches pe
 
 import numpy as np
 from timing import compare
+from toy_data import BANDS, Noise
 
 import models_sl
 from backend import keras, set_up_device, tf
@@ -14,19 +15,8 @@ from patches import Clips, sample_patches
 from supervised import train_epoch
 from training import CLIP_NORM, apply_step, make_train_step
 
-CLIPS, T, F, M, C = 200, 216, 128, 128, 10
+CLIPS, F, C = 200, 128, 10
 EPOCHS = 4  # the first one does not train
-
-
-class Noise:
-    """Stands in for a patches.Representation."""
-    remedy = ''
-
-    def __init__(self, rng):
-        self.arrays = rng.random((CLIPS, T, M), dtype=np.float32)
-
-    def open(self, key):
-        return self.arrays[key]
 
 
 def plain_step(architecture):
@@ -91,12 +81,12 @@ def main():
     config = {'n_frames': F, 'num_classes_dataset': C, 'pre_processing': 'logEPS', 'normalize': None, 'pad_short': 'repeat-pad',
               'train_sampling': 'random', 'param_train_sampling': 1, 'epochs': EPOCHS, 'batch_size': 256, 'learning_rate': 0.01}
     rng = np.random.default_rng(0)
-    clips, labels = Clips(Noise(rng), range(CLIPS), config), rng.integers(0, C, CLIPS)
+    clips, labels = Clips(Noise(rng, CLIPS), range(CLIPS), config), rng.integers(0, C, CLIPS)
     learning_rate = tf.constant(config['learning_rate'], tf.float32)
     patches = tf.constant(np.stack([clips.frames[o:o + F] for o in clips.offsets]))
     constant_labels = tf.constant(labels)
     for number, name in ((3, 'VGG'), (2, 'TIMBRE'), (1, 'SB-CNN')):
-        model = models_sl.build({**config, 'model_number': number}, M)
+        model = models_sl.build({**config, 'model_number': number}, BANDS)
         step = make_train_step(model, weight_decay=0.001)
         bare = tf.function(lambda x, y, model=model: apply_step(model, 0.001, x, y, tf.constant(0.01)))
         plain = plain_step(name)

@@ -71,7 +71,7 @@ def main():
     count = CLASSES * (TRAIN + TEST)
     parts = {'train': np.arange(CLASSES * TRAIN), 'test': np.arange(CLASSES * TRAIN, count)}
     with contextlib.redirect_stdout(None):
-        make_data_set('made', np.arange(count) % CLASSES, [parts], frames=216)
+        make_data_set('made', np.arange(count) % CLASSES, [parts])
     table = pd.DataFrame([measure(method, n_shot) for method in COMMANDS for n_shot in SHOTS])
     print(table.round(3).to_string(index=False))
     if len(sys.argv) > 1:

@@ -1,12 +1,25 @@
-"""A made-up data set: its index, sound files of a few bytes, and the arrays that preprocess.py and knn_mfcc.py would make of them."""
+"""Made-up data: clips of noise, and a data set with its index, sound files of a few bytes, and the arrays that the scripts would make of them."""
 import numpy as np
 
 import representation
 import shared
 from methods import METHODS
 
+FRAMES, BANDS = 216, 128
 
-def make_data_set(name, labels, folds, frames):
+
+class Noise:
+    """Stands in for a patches.Representation: clips of 216 frames (5 s) and 128 bands."""
+    remedy = ''
+
+    def __init__(self, rng, clips):
+        self.arrays = rng.random((clips, FRAMES, BANDS), dtype=np.float32)
+
+    def open(self, key):
+        return self.arrays[key]
+
+
+def make_data_set(name, labels, folds, frames=FRAMES):
     """Write a data set below DATA_FOLDER.
 
     Args:
@@ -21,7 +34,7 @@ def make_data_set(name, labels, folds, frames):
         (audio / file).write_text(file)
     shared.write_dataset(name, audio, files, labels, [f'class{c}' for c in range(max(labels) + 1)], folds, {})
     spectrograms = representation.SPECTROGRAMS.configuration(name)
-    for wanted, shape in ((spectrograms, (frames, 128)), (METHODS['config_knn_mfcc'].configure('mfcc', [f'dataset={name}']), (120,))):
+    for wanted, shape in ((spectrograms, (frames, BANDS)), (METHODS['config_knn_mfcc'].configure('mfcc', [f'dataset={name}']), (120,))):
         folder = representation.claim_folder(wanted)
         clips = representation.list_clips(wanted, folder)
         for _, path, target in clips:
