@@ -88,7 +88,9 @@ def points(pairs, signed=True):
     ('`proto` against VGG: {0} points', 'proto', ['VGG']),
     ('against SB-CNN {0}: ', 'proto', ['SB-CNN BN']),
     ('With new statistics for both, proto against VGG: {0}', 'proto, new statistics', ['VGG, new statistics']),
-    ('log-learn VGG against VGG: {0}', 'log-learn VGG', ['VGG']),
+    ('VGG against SB-CNN: {0}; ', 'VGG, new statistics', ['SB-CNN BN, new statistics']),
+    ('log-learn VGG against VGG: {0}; ', 'log-learn VGG', ['VGG']),
+    ('With new statistics for both, log-learn VGG against VGG: {0}; ', 'log-learn VGG, new statistics', ['VGG, new statistics']),
 ])
 def test_the_conclusions(differences, sentence, method, others):
     pairs = [differences[method, other] for other in others]
@@ -97,6 +99,18 @@ def test_the_conclusions(differences, sentence, method, others):
     assert wanted in text_of('docs/study.md'), wanted
     if 'beyond 0' in sentence or 'above 0' in sentence:
         assert all(pair[n]['low'] > 0 for pair in pairs for n in SHOTS)
+
+
+@pytest.mark.parametrize('method, other, beyond', [
+    ('proto', 'VGG', []), ('proto', 'SB-CNN BN', []), ('SB-CNN BN', 'TIMBRE', []), ('TIMBRE', 'VGG', []), ('SB-CNN BN', 'VGG', ['20']),
+    ('proto, new statistics', 'VGG, new statistics', ['5']), ('VGG, new statistics', 'SB-CNN BN, new statistics', ['1', '5', '10', '20']),
+    ('log-learn VGG', 'VGG', ['20']), ('log-learn VGG, new statistics', 'VGG, new statistics', ['1']),
+    ('TIMBRE, new statistics', 'TIMBRE', []), ('SB-CNN BN, new statistics', 'SB-CNN BN', []),
+    ('VGG, new statistics', 'VGG', SHOTS), ('log-learn VGG, new statistics', 'log-learn VGG', SHOTS)])
+def test_where_the_intervals_of_the_conclusions_are_beyond_0(differences, method, other, beyond):
+    """As docs/study.md and docs/from_scratch.md say."""
+    pairs = differences[method, other]
+    assert [n for n in SHOTS if n in pairs and not pairs[n]['low'] <= 0 <= pairs[n]['high']] == beyond
 
 
 @pytest.mark.parametrize('sentence, method', [('fine-tuned mn04 is right on {0} % of the clips', 'mn04 transfer'),
