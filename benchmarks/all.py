@@ -2,7 +2,7 @@
 
 Usage:  python benchmarks/all.py <folder with sound files, e.g. ESC-10> [name of a benchmark, e.g. bench_training]
 Prints: the date, the processor and the versions; a row per figure of the benchmarks; what else they print, below. Nothing else should run
-        meanwhile. It takes about 10 minutes on 2 cores.
+        meanwhile. It takes about 12 minutes on 2 cores.
 """
 import os
 import re
@@ -31,7 +31,7 @@ def main():
             found = ROW.match(line)
             if found:
                 rows.append([name, *found.group('stage', 'rate', 'bound', 'ratio', 'target')])
-            elif not line.startswith('device: '):
+            elif not line.startswith(('device: ', 'scoring: ')):
                 others.append(f'- {name}: {" ".join(line.split())}')
     print(f'{time.strftime("%Y-%m-%d")}, {processor()}, {os.cpu_count()} cores; TensorFlow {version("tensorflow")}, NumPy {version("numpy")}.\n')
     print('| benchmark | stage / bound | rate | bound | ratio | target |\n|---|---|---|---|---|---|')

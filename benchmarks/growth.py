@@ -4,7 +4,7 @@ Usage:  python benchmarks/growth.py [image file for the figure]
 Prints: for each method and number of clips, the seconds of the command, start-up included; the milliseconds of training per clip (and
         epoch); those of evaluation per test clip; the peak memory of the command.
 
-The data set has ten classes of 1000 training clips and 10 test clips of 216 frames (5 s). It takes 1.3 GB of disk and 10 minutes.
+The data set has ten classes of 1000 training clips and 10 test clips of 216 frames (5 s). It takes 1.3 GB of disk and 4 minutes on 2 cores.
 """
 import contextlib
 import os
@@ -57,11 +57,13 @@ def measure(method, n_shot):
 def draw(table, path):
     """The figure: training time per clip and memory over the number of clips."""
     figure, panels = figures.plt.subplots(1, 2, figsize=(11, 4.2), layout='constrained')
-    for axes, column in zip(panels, ('training (ms per clip)', 'memory (MB)')):
+    for axes, column, ticks in zip(panels, ('training (ms per clip)', 'memory (MB)'), ((0.001, 0.01, 0.1, 1, 10), (250, 500, 1000, 2000, 4000, 8000))):
         for place, (method, rows) in enumerate(table.groupby('method', sort=False)):
             axes.plot(rows['clips per class'], rows[column], label=method, **figures.style(place))
         axes.set(xscale='log', yscale='log', xlabel='training clips per class, of ten classes', title=column.replace('clip)', 'clip and epoch)'))
         axes.set_xticks(SHOTS, list(map(str, SHOTS)))
+        axes.set_yticks(ticks, list(map(str, ticks)))
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
     panels[0].legend()
     figures.save(figure, path, 110)
