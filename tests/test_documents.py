@@ -106,11 +106,27 @@ def test_the_conclusions(differences, sentence, method, others):
     ('proto, new statistics', 'VGG, new statistics', ['5']), ('VGG, new statistics', 'SB-CNN BN, new statistics', ['1', '5', '10', '20']),
     ('log-learn VGG', 'VGG', ['20']), ('log-learn VGG, new statistics', 'VGG, new statistics', ['1']),
     ('TIMBRE, new statistics', 'TIMBRE', []), ('SB-CNN BN, new statistics', 'SB-CNN BN', []),
-    ('VGG, new statistics', 'VGG', SHOTS), ('log-learn VGG, new statistics', 'log-learn VGG', SHOTS)])
+    ('VGG, new statistics', 'VGG', SHOTS), ('log-learn VGG, new statistics', 'log-learn VGG', SHOTS), ('proto, new statistics', 'proto', ['5', '10'])])
 def test_where_the_intervals_of_the_conclusions_are_beyond_0(differences, method, other, beyond):
     """As docs/study.md and docs/from_scratch.md say."""
     pairs = differences[method, other]
     assert [n for n in SHOTS if n in pairs and not pairs[n]['low'] <= 0 <= pairs[n]['high']] == beyond
+
+
+def test_what_the_table_of_networks_from_scratch_says(differences):
+    text = text_of('docs/from_scratch.md')
+    gains = [differences[f'{name}, new statistics', name][n]['difference'] for n in SHOTS for name in ('VGG', 'log-learn VGG')]
+    proto = differences['proto, new statistics', 'proto']
+    neighbours = [differences['VGG, new statistics', 'knn_mfcc'][n]['difference'] for n in SHOTS[2:]]
+    ahead = [differences['mn04 class mean', f'{name}, new statistics'][n]['difference'] for n in SHOTS for name in ('VGG', 'log-learn VGG')]
+    ahead_at_1 = differences['log-learn VGG, new statistics', 'VGG, new statistics']['1']
+    for sentence in (f'the gain holds at every n: {min(gains):.0f} to {max(gains):.0f} points',
+                     f'{proto["5"]["difference"]:+.0f} points at n = 5 and {proto["10"]["difference"]:+.0f} at n = 10, with intervals above 0',
+                     f'VGG is {min(neighbours):.0f} to {max(neighbours):.0f} points above nearest neighbours from n = 5 on',
+                     f'log-learn VGG is {ahead_at_1["difference"]:.0f} points ahead of VGG at n = 1 (95 % interval {ahead_at_1["low"]:.0f} to '
+                     f'{ahead_at_1["high"]:.0f})',
+                     f'stays ahead of both by {min(ahead):.0f} to {max(ahead):.0f} points'):
+        assert sentence in text, sentence
 
 
 @pytest.mark.parametrize('sentence, method', [('fine-tuned mn04 is right on {0} % of the clips', 'mn04 transfer'),
