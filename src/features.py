@@ -60,8 +60,8 @@ def cqt_magnitude(samples, sample_rate, hop, n_bins):
 def mfcc_statistics(samples, sample_rate, n_mfcc):
     """Mean and standard deviation over time of MFCCs and their first and second differences, (6 n_mfcc,) float32.
 
-    MFCCs are librosa's with its defaults (FFT 2048, hop 512, 128 mel bands, levels down to 80 dB below the loudest). Clips below 1024 samples are zero-padded
-    at their end, so that second differences exist.
+    MFCCs are librosa's with its defaults (FFT 2048, hop 512, 128 mel bands, levels down to 80 dB below the loudest). Clips below
+    1024 samples are zero-padded at their end, so that second differences exist.
     """
     samples = np.pad(samples, (0, max(0, 1024 - len(samples))))
     level = 10 * np.log10(np.maximum(1e-10, mel_spectrogram(samples, sample_rate, n_fft=2048, hop=512, n_mels=128).T))

@@ -45,9 +45,9 @@ def main():
         print(comparison.describe(*names))
         return
     rows, name, missing = select(plan, others, paths.get('results'))
-    reporting.write(rows, name, missing, commands=f'cd src && python {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}')
+    folder = reporting.write(rows, name, missing, commands=f'cd src && python {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}')
     if 'readme' in paths:
-        reporting.update_readme(paths['readme'], rows, show)
+        reporting.update_readme(paths['readme'], rows, folder, show)
 
 
 def select(plan, arguments, results):

@@ -348,11 +348,11 @@ def joined(paragraphs):
     return '\n\n'.join(paragraph.strip('\n') for paragraph in paragraphs)
 
 
-def update_readme(path, rows, show=()):
+def update_readme(path, rows, folder, show=()):
     """Replace what stands between the two marker lines of a README by the section of `rows`, see section.
 
-    The figures are drawn into docs/ beside the README, <dataset>.png of the methods `show` and <dataset>_all.png of all, and
-    docs/results.md is written there.
+    In docs/ beside the README, docs/results.md is written, <dataset>.png is drawn of the methods `show`, and <dataset>_all.png is copied from
+    the report of `rows` in `folder`.
     Raises UserError unless both markers are there, once each: <!-- results: python report.py ... --> and <!-- end of results -->.
     """
     try:
@@ -366,12 +366,13 @@ def update_readme(path, rows, show=()):
     details = path.parent / 'docs' / 'results.md'
     if details.exists() and not details.read_text(encoding='utf-8').startswith(TITLE):
         raise UserError(f'{details} is another text: move it away, the results in full are written there')
-    text = section(rows, show)
-    for part, ending in ((selected(rows, show), ''), (rows, '_all')):
-        summary = analysis.summarise(part)
-        methods = sorted(summary['method'].unique())
-        for dataset, group in summary.groupby('dataset'):
-            draw_curves(dataset, group, methods, [details.with_name(f'{dataset}{ending}.png')])
+    text, summary = section(rows, show), analysis.summarise(selected(rows, show))
+    methods = sorted(summary['method'].unique())
+    for dataset, group in summary.groupby('dataset'):
+        draw_curves(dataset, group, methods, [details.with_name(f'{dataset}.png')])
+    for dataset in set(rows['dataset']):
+        with atomic(details.with_name(f'{dataset}_all.png')) as temporary:
+            temporary.write_bytes((folder / f'accuracy_{dataset}.png').read_bytes())
     write_text(details, full_results(rows, path.name))
     write_text(path, f'{found[1]}\n\n{text}\n\n{found[3]}')
     print(f'readme: {path}')

@@ -3,6 +3,7 @@
 import pytest
 
 import analysis
+import evaluation
 from commands import ROOT
 from results import read_results
 
@@ -41,10 +42,6 @@ def cells(values):
     return [values.get(n, '') for n in SHOTS]
 
 
-def probability(p):
-    return '< 0.001' if p < 0.001 else f'{p:.3f}'
-
-
 def statistics_table(means, differences):
     """The table of docs/from_scratch.md (list of lines)."""
     lines = ['| | ' + ' | '.join(f'n = {n}' for n in SHOTS) + ' |', '|---' * (1 + len(SHOTS)) + '|']
@@ -54,7 +51,7 @@ def statistics_table(means, differences):
                               (new, {n: f'{means[new, n]:.1f}' for n in SHOTS if (new, n) in means}),
                               ('difference on the same draws', {n: f'{row["difference"]:+.1f}' for n, row in pairs.items()}),
                               ('95 % interval', {n: f'{row["low"]:.1f} to {row["high"]:.1f}' for n, row in pairs.items()}),
-                              ('p; draws', {n: f'{probability(row["p"])}; {row["pairs"]}' for n, row in pairs.items()})):
+                              ('p; draws', {n: f'{evaluation.probability(row["p"])}; {row["pairs"]}' for n, row in pairs.items()})):
             lines.append('| ' + ' | '.join([label, *cells(values)]) + ' |')
     return lines
 

@@ -359,7 +359,7 @@ def test_what_stands_around_the_section_is_kept(toy, tmp_path):
     rows = results({})
     folder = reporting.write(rows, 'toy')
     for _ in range(2):
-        reporting.update_readme(path, rows)
+        reporting.update_readme(path, rows, folder)
         assert path.read_text() == README.replace('old', f'\n{reporting.section(rows)}\n')
     assert (tmp_path / 'docs/toy.png').read_bytes() == (folder / 'accuracy_toy.png').read_bytes() == (tmp_path / 'docs/toy_all.png').read_bytes()
 
@@ -368,14 +368,15 @@ def test_a_readme_shows_the_chosen_methods_alone(toy, tmp_path):
     path = tmp_path / 'README.md'
     path.write_text(README)
     rows = results({'method': 'VGG'}, {'method': 'VGG, new statistics', 'config_hash': 'b'}, {'method': 'TIMBRE', 'config_hash': 'c'})
-    reporting.update_readme(path, rows, ['TIMBRE', 'VGG, new statistics'])
+    folder = reporting.write(rows, 'toy')
+    reporting.update_readme(path, rows, folder, ['TIMBRE', 'VGG, new statistics'])
     shown, full = path.read_text(), (tmp_path / 'docs/results.md').read_text()
     assert [line.split('|')[1].strip() for line in shown.splitlines() if line.startswith('| ')][1:] == ['TIMBRE', 'VGG, new statistics']
     assert 'toy: 2 results' in shown and 'toy: 3 results' in full and '\n| VGG  ' in full and '](toy_all.png)' in full
     assert (tmp_path / 'docs/toy.png').read_bytes() != (tmp_path / 'docs/toy_all.png').read_bytes()
     before = shown, full
     with pytest.raises(UserError, match="no results of SB-CNN; there are those of 'TIMBRE', 'VGG', 'VGG, new statistics'"):
-        reporting.update_readme(path, rows, ['SB-CNN'])
+        reporting.update_readme(path, rows, folder, ['SB-CNN'])
     assert before == (path.read_text(), (tmp_path / 'docs/results.md').read_text())
 
 
@@ -387,5 +388,5 @@ def test_a_readme_without_its_markers(toy, tmp_path, text):
     if text is not None:
         path.write_text(text)
     with pytest.raises(UserError, match='two marker lines' if text is not None else 'name the README with readme='):
-        reporting.update_readme(path, results({}))
+        reporting.update_readme(path, results({}), tmp_path)
     assert not (tmp_path / 'docs').exists() and (text is None or path.read_text() == text)
