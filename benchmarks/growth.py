@@ -70,6 +70,8 @@ def draw(table, path):
 
 
 def main():
+    if sys.argv[1:] and Path(sys.argv[1]).suffix not in ('.png', '.pdf'):
+        sys.exit(__doc__)
     count = CLASSES * (TRAIN + TEST)
     parts = {'train': np.arange(CLASSES * TRAIN), 'test': np.arange(CLASSES * TRAIN, count)}
     with contextlib.redirect_stdout(None):
