@@ -109,13 +109,13 @@ def summarise(rows):
 def compare(rows):
     """Paired comparison of every two methods on the same draws: equal data set, n_shot, fold, seed, run and data.
 
-    Returns a DataFrame with dataset, n_shot, method, other; pairs, folds (of the draws that both have); difference (mean of
-    method's minus other's accuracy, as in averages), low, high (its 95 % t interval), p (two-sided paired t-test), p_holm
-    (p corrected by Holm's method for all comparisons of this data set and n_shot). Where there are several folds, interval
+    Returns a DataFrame with dataset, n_shot, method, other; pairs, folds (of the draws that both have); accuracy, other_accuracy
+    (means over these draws alone, as in averages); difference (the first minus the second), low, high (its 95 % t interval), p
+    (two-sided paired t-test), p_holm (p corrected by Holm's method for all comparisons of this data set and n_shot). Where there are several folds, interval
     and test are over the folds' mean differences, else over the runs'. They are NaN when there are fewer than two of these,
     or all are equal; but p = 1 when all are 0.
     """
-    columns = ['dataset', 'n_shot', 'method', 'other', 'pairs', 'folds', 'difference', 'low', 'high', 'p', 'p_holm']
+    columns = ['dataset', 'n_shot', 'method', 'other', 'pairs', 'folds', 'accuracy', 'other_accuracy', 'difference', 'low', 'high', 'p', 'p_holm']
     found = []
     rows = newest(rows)
     rows = rows.assign(draw=rows['data'].str.split('.').str[:2].str.join('.'))  # the validation set does not affect the draw
@@ -123,10 +123,11 @@ def compare(rows):
         table = group.pivot(index=['fold', 'seed', 'run', 'draw'], columns='label', values='accuracy')
         pairs = []
         for method, other in itertools.combinations(sorted(table), 2):
-            differences = (table[method] - table[other]).dropna()
-            if len(differences):
-                pairs.append({'dataset': dataset, 'n_shot': n_shot, 'method': method, 'other': other, 'pairs': len(differences),
-                              **paired_test(differences)})
+            common = table[[method, other]].dropna()
+            if len(common):
+                means = common.groupby('fold').mean().mean()
+                pairs.append({'dataset': dataset, 'n_shot': n_shot, 'method': method, 'other': other, 'pairs': len(common),
+                              'accuracy': means[method], 'other_accuracy': means[other], **paired_test(common[method] - common[other])})
         found += [{**pair, 'p_holm': p} for pair, p in zip(pairs, holm([pair['p'] for pair in pairs]))]
     return in_order(found, columns, 4)
 
@@ -166,11 +167,12 @@ def recommendation(best, equal):
 
 
 def against(pairs, method):
-    """The comparisons of `compare` that a method takes part in, seen from it: list of dictionaries with other, difference, low, high, p, ..."""
+    """The comparisons of `compare` that a method takes part in, seen from it: list of dictionaries with the columns of compare."""
     found = []
     for row in pairs[(pairs['method'] == method) | (pairs['other'] == method)].to_dict('records'):
         if row['other'] == method:
-            row.update(method=method, other=row['method'], difference=-row['difference'], low=-row['high'], high=-row['low'])
+            row.update(method=method, other=row['method'], accuracy=row['other_accuracy'], other_accuracy=row['accuracy'],
+                       difference=-row['difference'], low=-row['high'], high=-row['low'])
         found.append(row)
     return found
 

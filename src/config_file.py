@@ -49,9 +49,9 @@ SPECTROGRAM = {
 AUDIOSET = {                                          # examples for VGGish, 0.96 s each; all else is as the network was
     **REPRESENTATION,                                 # trained: vggish_params.py
     'type': 'audioset',
-    'resampler': 'kaiser_best',                       # resampy's default of today; slow. 'kaiser_2018': that of the study's time, which
-                                                      # lets more of the highest band through; 'soxr' is close to it, and over 20
-                                                      # times faster: see docs/vggish.md
+    'resampler': 'kaiser_2018',                       # the study's: the default filter of resampy until 0.3; slow. 'kaiser_best', that
+                                                      # of today, lets less of the highest band through; 'soxr' is close to the
+                                                      # study's, and over 20 times faster: see docs/vggish.md
     'skip_silence': False,                            # True: leave out silent examples
 }
 

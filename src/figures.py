@@ -19,9 +19,27 @@ COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#0
 MARKERS = 'osD^vPX*'
 
 
+LINES = ['-', '--', '-.', ':']
+
+
 def style(number):
     """Colour and marker of item `number`; no two of 64 items share both."""
     return {'color': COLOURS[number % 8], 'marker': MARKERS[(number + number // 8) % 8]}
+
+
+def styles(methods):
+    """Look of the curve of each method: dictionary method -> keyword arguments of errorbar.
+
+    'VGG' and its variants 'VGG, ...' share colour and marker; the markers of variants are hollow, their lines broken. The lines of
+    baselines that train nothing are broken, too. Where colours repeat, markers differ.
+    """
+    looks, variants = {}, {}
+    for method in methods:
+        family = variants.setdefault(method.partition(',')[0], [])
+        line = '--' if method.startswith('knn') else LINES[len(family) % len(LINES)]
+        looks[method] = {**style(list(variants).index(method.partition(',')[0])), 'linestyle': line, 'markerfacecolor': 'white' if family else None}
+        family.append(method)
+    return looks
 
 
 def save(figure, path, dpi):
@@ -100,18 +118,15 @@ def draw_panel(axes, curves, methods, chance):
     labels = {place_of_all if n == 'all' else n: text for n, text in labels.items()}
     curves = {method: [(place_of_all if n == 'all' else n, *rest) for n, *rest in points] for method, points in curves.items()}
     names = sorted(curves, key=lambda method: -curves[method][-1][1])
-    span = max(labels) / min(labels)
+    span, looks = max(labels) / min(labels), styles(methods)
     for place, method in enumerate(names):
-        look = style(methods.index(method))
         n, mean, low, high = np.array(curves[method]).T
         # side by side, so that no interval covers another one
         n = n * max(span, 2) ** (0.07 * ((place + 0.5) / len(names) - 0.5))
-        dash = '--' if method.startswith('knn') else '-'  # baselines that train nothing
-        again = methods.index(method) >= len(COLOURS)  # hollow markers where colours repeat
         bars = np.abs(np.array([low, high]).clip(0, 1) - mean)
-        axes.errorbar(n, mean, np.nan_to_num(bars), linestyle=dash, label=method, markersize=5.5, linewidth=1.3, elinewidth=0.9, capsize=2,
-                      markerfacecolor='white' if again else None, **look)
-    label_ends(axes, {method: curves[method][-1] for method in names}, methods)
+        axes.errorbar(n, mean, np.nan_to_num(bars), label=method, markersize=5.5, linewidth=1.3, elinewidth=0.9, capsize=2,
+                      **looks[method])
+    label_ends(axes, {method: curves[method][-1] for method in names}, looks)
     if chance is not None:
         axes.axhline(chance, color='grey', linestyle=':', label='chance')
         axes.annotate('chance', (0, chance), (4, 2), xycoords=('axes fraction', 'data'), textcoords='offset points', fontsize=8,
@@ -123,12 +138,12 @@ def draw_panel(axes, curves, methods, chance):
     axes.grid(alpha=0.3)
 
 
-def label_ends(axes, ends, methods):
+def label_ends(axes, ends, looks):
     """Write the name of each method to the right of the axes, at the height of its last point, from top to bottom.
 
     Args:
         ends: dictionary method -> (n, mean, ...), the highest mean first.
-        methods: see accuracy_curves.
+        looks: see styles.
     """
     height, heights = 0.045, []
     bottom, top = axes.get_ylim()
@@ -137,7 +152,7 @@ def label_ends(axes, ends, methods):
         heights.append(min(mean, heights[-1] - height) if heights else min(mean, 0.98))
     heights = np.array(heights) + max(0, 0.02 - heights[-1])  # nor leave the figure
     for (method, (n, mean, *_)), place in zip(ends.items(), heights):
-        colour = style(methods.index(method))['color']
+        colour = looks[method]['color']
         colour = '#8A7A00' if colour == '#F0E442' else colour  # yellow letters are hard to read
         axes.annotate(method, (n, mean), (1.03, place), textcoords='axes fraction', fontsize=9, va='center', color=colour,
                       arrowprops={'arrowstyle': '-', 'color': colour, 'alpha': 0.4, 'linewidth': 0.7, 'shrinkB': 4, 'relpos': (0, 0.5)},

@@ -19,7 +19,8 @@ def waveform_to_examples(data, sample_rate, resampler='kaiser_best', rounded=Tru
         data: (length,) or (length, channels) floating-point samples, full scale = 1.
         sample_rate: Hz.
         rounded: whether samples are rounded to 16 bits first, as the study's were.
-        resampler: see audio.resample. 'kaiser_best' is resampy's default filter of today; 'kaiser_2018' that of the time of the study.
+        resampler: see audio.resample. 'kaiser_best' is resampy's default filter of today. Experiments use that of the study,
+            'kaiser_2018', unless config_file.py says otherwise.
         skip_silence: whether silent examples are left out, see mel_features.sounding; the study keeps them.
 
     The steps and their order are those of the study (arXiv 1810.10274): round the samples to 16 bits, average the channels, repeat

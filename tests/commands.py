@@ -21,6 +21,11 @@ CLASSES = ['high', 'low', 'mid']  # of the data set `tones`, in the order of the
 MEL = 'audio_representation/tones__time-freq'
 FAST = ('spec', 'dataset=tones', 'n_shot=2', 'model_number=2')  # sl_train.py: a second, once TensorFlow has started
 
+# the dictionary of config_file.py that a script takes its entries from
+GROUPS = {'preprocess.py': 'config_preprocess', 'sl_train.py': 'config_sl', 'knn_mfcc.py': 'config_knn_mfcc',
+          'proto.py': 'config_proto', 'transfer_train.py': 'config_transfer', 'transfer_proto.py': 'config_transfer_proto',
+          'knn_audioset.py': 'config_knn_audioset', 'frozen.py': 'config_frozen', 'reproduce.py': 'config_reproduce'}
+
 # ---- starting scripts ------------------------------------------------------------------------------------------------
 
 

@@ -128,8 +128,8 @@ def test_comparison_over_runs():
     """Differences 0.1, 0.2, 0.3: their standard deviation is 0.1, t = 0.2 / (0.1 / sqrt(3))."""
     accuracies = [(0.5, 0.4), (0.7, 0.5), (0.6, 0.3)]
     found = compare(pairs_of(accuracies))
-    assert list(found.columns) == ['dataset', 'n_shot', 'method', 'other', 'pairs', 'folds', 'difference', 'low', 'high', 'p',
-                                   'p_holm']
+    assert list(found.columns) == ['dataset', 'n_shot', 'method', 'other', 'pairs', 'folds', 'accuracy', 'other_accuracy',
+                                   'difference', 'low', 'high', 'p', 'p_holm']
     assert table(found, 'dataset', 'n_shot', 'method', 'other', 'pairs', 'folds') == [['toy', '5', 'TIMBRE', 'VGG', 3, 1]]
     half = 4.3026527 * 0.1 / 3 ** 0.5
     np.testing.assert_allclose(table(found, 'difference', 'low', 'high'), [[0.2, 0.2 - half, 0.2 + half]], atol=1e-7)
@@ -144,6 +144,7 @@ def test_comparison_over_folds():
     found = compare(pairs_of([(0.5, 0.5), (0.7, 0.5), (0.6, 0.3), (0.3, 0.1)], draws))
     half = 4.3026527 * 0.1 / 3 ** 0.5
     assert table(found, 'pairs', 'folds') == [[4, 3]]
+    np.testing.assert_allclose(table(found, 'accuracy', 'other_accuracy'), [[(0.6 + 0.6 + 0.3) / 3, (0.5 + 0.3 + 0.1) / 3]])
     np.testing.assert_allclose(table(found, 'difference', 'low', 'high'), [[0.2, 0.2 - half, 0.2 + half]], atol=1e-7)
     assert found['p'][0] == pytest.approx(0.0741799, abs=1e-7)
 
@@ -160,6 +161,7 @@ def test_only_equal_draws_are_compared(key):
         np.testing.assert_allclose(found['difference'], [0.1, 0.3])
     else:
         np.testing.assert_allclose(found['difference'], [0.2])
+        np.testing.assert_allclose(table(found, 'accuracy', 'other_accuracy'), [[0.55, 0.35]])  # of these two draws alone
 
 
 def test_methods_without_a_common_draw_are_not_compared():

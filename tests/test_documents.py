@@ -1,11 +1,17 @@
-"""The figures in README and docs follow from docs/results.tsv."""
+"""README and docs: their figures follow from docs/results.tsv, their commands exist."""
+import re
+import shlex
 
 import pytest
 
 import analysis
+import config_file
+import configuration
 import evaluation
-from commands import ROOT
+import plans
+from commands import GROUPS, ROOT, succeeded, warm
 from results import read_results
+from shared import UserError
 
 SHOTS = ['1', '2', '5', '10', '20']
 PAIRS = ['VGG', 'log-learn VGG', 'SB-CNN BN', 'TIMBRE', 'proto']
@@ -30,7 +36,8 @@ def differences(rows):
     for method in set(pairs['method']) | set(pairs['other']):
         for row in analysis.against(pairs, method):
             points = {key: 100 * row[key] for key in ('difference', 'low', 'high')}
-            found.setdefault((method, row['other']), {})[row['n_shot']] = {**row, **points}
+            rounded = {key: 100 * float(f'{row[key]:.3f}') for key in ('accuracy', 'other_accuracy')}  # as in the table of the README
+            found.setdefault((method, row['other']), {})[row['n_shot']] = {**row, **points, **rounded}
     return found
 
 
@@ -42,32 +49,33 @@ def cells(values):
     return [values.get(n, '') for n in SHOTS]
 
 
-def statistics_table(means, differences):
-    """The table of docs/from_scratch.md (list of lines)."""
+def statistics_table(differences):
+    """The table of docs/from_scratch.md (list of lines); all its figures are those of the draws that both have."""
     lines = ['| | ' + ' | '.join(f'n = {n}' for n in SHOTS) + ' |', '|---' * (1 + len(SHOTS)) + '|']
     for name in PAIRS:
-        new, pairs = f'{name}, new statistics', differences[f'{name}, new statistics', name]
-        for label, values in ((f'{name}, as in the study', {n: f'{means[name, n]:.1f}' for n in SHOTS if (name, n) in means}),
-                              (new, {n: f'{means[new, n]:.1f}' for n in SHOTS if (new, n) in means}),
-                              ('difference on the same draws', {n: f'{row["difference"]:+.1f}' for n, row in pairs.items()}),
+        pairs = differences[f'{name}, new statistics', name]
+        for label, values in ((f'{name}, as in the study', {n: f'{row["other_accuracy"]:.1f}' for n, row in pairs.items()}),
+                              (f'{name}, new statistics', {n: f'{row["accuracy"]:.1f}' for n, row in pairs.items()}),
+                              ('difference', {n: f'{row["difference"]:+.1f}' for n, row in pairs.items()}),
                               ('95 % interval', {n: f'{row["low"]:.1f} to {row["high"]:.1f}' for n, row in pairs.items()}),
                               ('p; draws', {n: f'{evaluation.probability(row["p"])}; {row["pairs"]}' for n, row in pairs.items()})):
             lines.append('| ' + ' | '.join([label, *cells(values)]) + ' |')
     return lines
 
 
-def test_the_table_of_networks_from_scratch(means, differences):
+def test_the_table_of_networks_from_scratch(differences):
     written = [line for line in (ROOT / 'docs/from_scratch.md').read_text().splitlines() if line.startswith('|')]
-    wanted = statistics_table(means, differences)
+    wanted = statistics_table(differences)
     assert written[:len(wanted)] == wanted, '\n'.join(wanted)
 
 
 def test_the_first_paragraph_of_the_readme(means):
     text, best, new = text_of('README.md'), 'mn04 class mean', 'log-learn VGG, new statistics'
     lowest, highest = ([f'{side(means[name, n] for name in FROM_SCRATCH):.0f}' for n in ('1', '5')] for side in (min, max))
-    for sentence in (f'right on **{means[best, "1"]:.1f} %** of the test clips from **one** clip per class and on {means[best, "5"]:.1f} % from five',
-                     f'Networks from scratch reach {lowest[0]} to {highest[0]} % and {lowest[1]} to {highest[1]} %, as the study evaluates them',
-                     f'its log-learn VGG with better batch statistics reaches {means[new, "1"]:.0f} % and {means[new, "5"]:.0f} %'):
+    for sentence in (f'classify **{means[best, "1"]:.1f} %** of the test clips correctly with **one** training clip per class, and {means[best, "5"]:.1f} % with five',
+                     f'Networks from scratch, evaluated as in the study, reach {lowest[0]} to {highest[0]} % with one clip and {lowest[1]} to '
+                     f'{highest[1]} % with five',
+                     f"The study's log-learn VGG reaches {means[new, '1']:.0f} % and {means[new, '5']:.0f} % when the statistics"):
         assert sentence in text, sentence
 
 
@@ -103,9 +111,12 @@ def test_the_conclusions(differences, sentence, method, others):
     ('proto, new statistics', 'VGG, new statistics', ['5']), ('VGG, new statistics', 'SB-CNN BN, new statistics', ['1', '5', '10', '20']),
     ('log-learn VGG', 'VGG', ['20']), ('log-learn VGG, new statistics', 'VGG, new statistics', ['1']),
     ('TIMBRE, new statistics', 'TIMBRE', []), ('SB-CNN BN, new statistics', 'SB-CNN BN', []),
+    ('mn04 transfer', 'mn04 class mean', ['2']), ('mn04 transfer', 'mn04 logistic regression', ['2']),
+    ('yamnet transfer', 'yamnet class mean', ['1', '5', '20']),
+    *(('yamnet class mean', f'{name}{more}', SHOTS) for name in ('SB-CNN BN', 'VGG') for more in ('', ', new statistics')),
     ('VGG, new statistics', 'VGG', SHOTS), ('log-learn VGG, new statistics', 'log-learn VGG', SHOTS), ('proto, new statistics', 'proto', ['5', '10'])])
 def test_where_the_intervals_of_the_conclusions_are_beyond_0(differences, method, other, beyond):
-    """As docs/study.md and docs/from_scratch.md say."""
+    """As docs/study.md, docs/from_scratch.md and docs/pretrained.md say."""
     pairs = differences[method, other]
     assert [n for n in SHOTS if n in pairs and not pairs[n]['low'] <= 0 <= pairs[n]['high']] == beyond
 
@@ -133,3 +144,88 @@ def test_the_accuracies_of_pretrained_networks(means, sentence, method):
     *values, last = (f'{means[method, n]:.1f}' for n in SHOTS)
     wanted = sentence.format(f'{", ".join(values)} and {last}')
     assert wanted in text_of('docs/pretrained.md'), wanted
+
+
+@pytest.mark.parametrize('sentence, method, other, shots', [
+    ('At n = 2 it is {0:.1f} points behind the class mean and', 'mn04 class mean', 'mn04 transfer', ['2']),
+    ('and {0:.1f} behind logistic regression', 'mn04 logistic regression', 'mn04 transfer', ['2']),
+    ('by {0:.0f}, {1:.0f}, {2:.0f}, {3:.0f} and {4:.0f} points against its class means', 'mn04 class mean', 'mn04 transfer proto', SHOTS)])
+def test_what_is_said_of_fine_tuning(differences, sentence, method, other, shots):
+    wanted = sentence.format(*(differences[method, other][n]['difference'] for n in shots))
+    assert wanted in text_of('docs/pretrained.md'), wanted
+
+
+# ---- commands --------------------------------------------------------------------------------------------------------
+
+DOCUMENTS = ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md', *(f'docs/{path.name}' for path in sorted((ROOT / 'docs').glob('*.md')))]
+
+
+def snippets(name):
+    """What stands in code blocks, a line each, and between backquotes in a text (list of str)."""
+    text = (ROOT / name).read_text()
+    lines = [line for block in re.findall(r'^```\w*\n(.*?)^```', text, re.M | re.S) for line in block.splitlines()]
+    return lines + [' '.join(code.split()) for code in re.findall(r'`([^`]+)`', re.sub(r'^```.*?^```', '', text, flags=re.M | re.S))]
+
+
+def commands_in(name):
+    """(path of the script or None, arguments) of each command of a text that starts a script, without environment and comment.
+
+    `python aux/index_us8k.py` is relative to the top of the repository, `python sl_train.py` to src/; without python, names stand alone.
+    """
+    for snippet in snippets(name):
+        for part in snippet.split('&&'):
+            if found := re.match(r'(?:\s*[A-Z_0-9]+=\S+|\s*taskset -c 0)*\s*(?:python )?((?:\S*/)?\w+\.py)( [^#|]*)?(?:#.*)?$', part):
+                folders = ['', 'src'] if 'python ' in part else ['', 'src', 'aux', 'benchmarks']
+                yield next((ROOT / folder / found[1] for folder in folders if (ROOT / folder / found[1]).is_file()), None), shlex.split(found[2] or '')
+
+
+def check_command(script, arguments, data_folder):
+    assert script, 'there is no such file'
+    name = script.name
+    switches = [argument for argument in arguments if argument.startswith('--')]
+    if script.parent.name != 'benchmarks' and switches:
+        told = succeeded(warm(name, '--help', data_folder=data_folder))
+        assert all(re.search(rf'{switch}\b', told) for switch in switches), switches
+    group, given = getattr(config_file, GROUPS.get(name, ''), {}), [argument for argument in arguments if argument not in switches]
+    if group and given:
+        entry = next(iter(group)) if '=' in given[0] else given.pop(0)
+        assert entry in group, entry
+        more = plans.method_keys() if name == 'reproduce.py' else ()
+        values = configuration.parse_overrides(given, {*group[entry], *more})
+        configuration.check({**group[entry], **values})
+        unknown = set(values.get('methods', ())) - set(config_file.config_methods)
+        assert not unknown, unknown
+    if name in ('download.py', 'smoke_test.py') and given:
+        names = succeeded(warm(name, '--help', data_folder=data_folder))
+        assert re.search(rf'\b{given[0]}\b', names), given
+
+
+@pytest.mark.parametrize('document', DOCUMENTS)
+def test_commands_in_documents_exist(tmp_path, document):
+    for script, arguments in commands_in(document):
+        try:
+            check_command(script, arguments, tmp_path)
+        except (UserError, AssertionError) as problem:
+            pytest.fail(f'{script} {shlex.join(arguments)}: {problem}')
+
+
+def test_commands_that_do_not_exist_are_found(tmp_path):
+    for command in ('src/sl_train.py spectrum', 'src/reproduce.py esc10 methods=VGC', 'src/classify.py birds --cvs out.csv',
+                    'aux/download.py audioset', 'src/sl_train.py spec shots=5', 'src/proto.py spec distance=far'):
+        script, *arguments = command.split()
+        with pytest.raises((UserError, AssertionError)):
+            check_command(ROOT / script, arguments, tmp_path)
+    (tmp_path / 'text.md').write_text('`nothing.py spec`, `python index_us8k.py`, `index_us8k.py`\n')
+    assert [path and path.name for path, _ in commands_in(tmp_path / 'text.md')] == [None, None, 'index_us8k.py']
+    assert sum(len(list(commands_in(document))) for document in DOCUMENTS) > 100
+
+
+@pytest.mark.parametrize('document', DOCUMENTS)
+def test_options_in_documents_exist(document):
+    """`key=value` beside the text."""
+    for snippet in snippets(document):
+        if found := re.fullmatch(r'([a-z_]+)=([^\s,]*)', snippet.replace('key=value', '')):
+            assert found[1] in configuration.CHECKS, snippet
+            if found[2]:
+                valid, expected = configuration.CHECKS[found[1]]
+                assert valid(configuration.read_value(found[2].strip('"'), valid)), f'{snippet}: expected {expected}'

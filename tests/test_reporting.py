@@ -263,6 +263,14 @@ def test_chance_that_is_not_known(data_folder, capsys):
     assert (curve(data_folder / 'a.png', chance=None) != curve(data_folder / 'b.png')).any()
 
 
+def test_variants_look_like_their_method():
+    looks = figures.styles(['SB-CNN', 'VGG', 'VGG, new statistics', 'VGG, validated', 'proto, 16 filters'])
+    assert {looks[name]['color'] for name in looks if name.startswith('VGG')} == {figures.style(1)['color']}
+    assert [look['linestyle'] for look in looks.values()] == ['-', '-', '--', '-.', '-']
+    assert [look['markerfacecolor'] for look in looks.values()] == [None, None, 'white', 'white', None]
+    assert looks['proto, 16 filters']['color'] == figures.style(2)['color']
+
+
 def test_many_methods_can_be_told_apart(monkeypatch):
     kept, methods = [], [f'method {number}' for number in range(15)]
     monkeypatch.setattr(figures, 'save', lambda figure, *_: kept.append(figure))

@@ -15,6 +15,7 @@ import commands
 from commands import (
     CLASSES,
     FAST,
+    GROUPS,
     MEL,
     RATE,
     ROOT,
@@ -648,11 +649,6 @@ def test_demo_with_a_broken_file(tmp_path):
 
 
 # ---- help, start-up, pipes -------------------------------------------------------------------------------------------
-
-GROUPS = {'preprocess.py': 'config_preprocess', 'sl_train.py': 'config_sl', 'knn_mfcc.py': 'config_knn_mfcc',
-          'proto.py': 'config_proto', 'transfer_train.py': 'config_transfer', 'transfer_proto.py': 'config_transfer_proto',
-          'knn_audioset.py': 'config_knn_audioset', 'frozen.py': 'config_frozen', 'reproduce.py': 'config_reproduce'}
-
 
 @pytest.mark.parametrize('script', [*GROUPS, 'sl_evaluate.py', 'transfer_evaluate.py', 'vggish_smoke_test.py', 'smoke_test.py', 'report.py',
                                     'index_folder.py', 'index_us8k.py', 'index_asc.py', 'index_esc.py', 'make_demo_sounds.py',

@@ -448,7 +448,7 @@ def test_killed_embeddings_go_on_and_are_those_of_the_network(data, killed_embed
         found = np.load(path)
         assert found.shape == (LENGTHS[clip_of(path)], 128) and found.dtype == np.float32
         np.testing.assert_allclose(found, expected[clip_of(path)], atol=1e-4)
-    about = {'weights_sha256': digest(vggish_checkpoint), 'type': 'audioset', 'resampler': 'kaiser_best', 'LOG_OFFSET': 0.01}
+    about = {'weights_sha256': digest(vggish_checkpoint), 'type': 'audioset', 'resampler': 'kaiser_2018', 'LOG_OFFSET': 0.01}
     assert json.loads((folder / 'config.json').read_text()).items() >= about.items()
     assert temporary_files(folder) == []
 

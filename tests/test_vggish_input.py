@@ -202,11 +202,11 @@ def test_resampling_is_resampys_own(rate):
 @pytest.mark.parametrize('resampler', RESAMPLERS)
 def test_every_resampler(resampler):
     samples = tone(1000, 2, 44100) + 0.01 * noise(88200)
-    ours, published = waveform_to_examples(samples, 44100, resampler), waveform_to_examples(samples, 44100)
+    ours, of_today = waveform_to_examples(samples, 44100, resampler), waveform_to_examples(samples, 44100)
     assert ours.shape == (2, 96, 64) and (ours.argmax(axis=2) == 19).all()
     if resampler != 'soxr_qq':  # which interpolates between samples and adds mirror images
-        assert np.abs(ours - published)[:, :, :50].mean() < 0.01  # their filters differ above 5 kHz
-    assert np.array_equal(ours, published) == (resampler == 'kaiser_best')
+        assert np.abs(ours - of_today)[:, :, :50].mean() < 0.01  # their filters differ above 5 kHz
+    assert np.array_equal(ours, of_today) == (resampler == 'kaiser_best')
 
 
 def test_soxr_changes_the_highest_bands_alone():
@@ -372,7 +372,7 @@ def opened(**options):
 def test_entries_name_their_data_sets(entry):
     config = configure('config_preprocess', f'{entry}_audioset')
     assert config['audio_representation_folder'] == f'audio_representation/{entry}__audioset/'
-    assert config['index_file'] == f'index/{entry}/index_{entry}_folds_all.tsv' and config['resampler'] == 'kaiser_best'
+    assert config['index_file'] == f'index/{entry}/index_{entry}_folds_all.tsv' and config['resampler'] == 'kaiser_2018'
 
 
 def test_what_is_fixed_cannot_be_configured():
@@ -398,9 +398,9 @@ def test_store_writes_what_is_promised(data_folder, monkeypatch):
     for clip in CLIPS:
         array = np.load(folder / f'{clip}.npy')
         assert array.shape == (2, 96, 64) and array.dtype == np.float32 and array.flags.c_contiguous
-    np.testing.assert_array_equal(array, file_to_examples(audio / f'{clip}.wav'))
+    np.testing.assert_array_equal(array, file_to_examples(audio / f'{clip}.wav', 'kaiser_2018'))
     config = json.loads((folder / 'config.json').read_text())
-    assert (config['type'], config['resampler'], config['SAMPLE_RATE'], config['LOG_OFFSET']) == ('audioset', 'kaiser_best', 16000,
+    assert (config['type'], config['resampler'], config['SAMPLE_RATE'], config['LOG_OFFSET']) == ('audioset', 'kaiser_2018', 16000,
                                                                                                 0.01)
     assert list((data_folder / 'tmp').iterdir()) == []  # the features come without any temporary file
 
