@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
 from indexing import existing_folder, finish, first_with_audio, integer, parser, read_class_folders, read_csv, refuse_repeated
+from recordings import told_by_names
 from shared import UserError, run_script
 
 FOLDS = 5
@@ -84,7 +85,7 @@ def main():
         raise UserError(f'two classes have the same name: {classes}')
     folds = [{'train': [i for i, fold in enumerate(esc_folds) if fold != k + 1],
               'test': [i for i, fold in enumerate(esc_folds) if fold == k + 1]} for k in range(FOLDS)]
-    finish(args, audio_folder, paths, labels, classes, folds)
+    finish(args, audio_folder, paths, labels, classes, folds, recordings=told_by_names(paths))
 
 
 if __name__ == '__main__':

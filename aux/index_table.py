@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
 from split_options import add_split_arguments, check_numbers, new_split
 from indexing import audio_files, existing_folder, finish, parser, read_csv, read_table, refuse_other_folder, refuse_repeated, refuse_unusable
 from recordings import find_recordings, identical_files, refuse_copies
-from shared import UserError, listing, run_script, split_segment
+from shared import UserError, in_seconds, listing, run_script, split_segment
 
 # names of columns in tables of annotations, in lower case
 FILE = ('file', 'filename', 'begin file', 'begin path', 'recording')
@@ -80,7 +80,7 @@ def read_annotations(table, sounds, around):
         if start == end:
             points.append(where)
             start, end = max(0.0, start - (around or 0) / 2), start + (around or 0) / 2
-        clips.append((f'{own or find(cells[place], sounds, where)}#t={start:g},{end:g}', label, where))
+        clips.append((f'{own or find(cells[place], sounds, where)}#t={in_seconds(start)},{in_seconds(end)}', label, where))
     if points and not around:
         raise UserError(f'{len(points)} labels have no duration ({listing(points, 3)}): add --around S to take S seconds around them')
     return clips

@@ -10,6 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
 from indexing import existing_folder, finish, first_with_audio, integer, parser, read_csv, refuse_repeated
+from recordings import told_by_names
 from shared import UserError, run_script
 
 CLASSES = ['air_conditioner', 'car_horn', 'children_playing', 'dog_bark', 'drilling', 'engine_idling', 'gun_shot',
@@ -60,7 +61,7 @@ def main():
     if len(paths) != CLIPS:
         print(f'note: {len(paths)} clips; the published data set has {CLIPS}')
     audio = first_with_audio(args.folder, ('audio', '', 'audio/audio'), paths)
-    finish(args, audio, paths, labels, CLASSES, make_folds(folders))
+    finish(args, audio, paths, labels, CLASSES, make_folds(folders), recordings=told_by_names(paths))
 
 
 if __name__ == '__main__':

@@ -65,6 +65,12 @@ def by_convention(name):
     return None
 
 
+def told_by_names(paths):
+    """The recording of each clip, by its file name, else the path of the clip (list of str)."""
+    told = [by_convention(path) for path in paths]
+    return [recording[1] if recording else path for recording, path in zip(told, paths)]
+
+
 def find_recordings(paths, names, regex, identical):
     """Name of each clip's recording (list of str): told by its file name, else the path of the clip; copies have one name.
 

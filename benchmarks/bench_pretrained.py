@@ -15,7 +15,7 @@ import mobilenet_input
 import yamnet
 import yamnet_input
 from backend import keras, tf
-from mel_features import stft_magnitude
+from mel_features import magnitude_blocks
 
 SECONDS = 10
 
@@ -68,7 +68,7 @@ def main():
     compare('input of mn04', lambda: mobilenet_input.log_mel(sound), lambda: fft.rfft(frames, mobilenet_input.FFT), 1 / 1.5)
     sound16 = sound[:SECONDS * yamnet_input.SAMPLE_RATE]
     patches = yamnet_input.patches(sound16)
-    compare('input of YAMNet', lambda: yamnet_input.patches(sound16), lambda: list(stft_magnitude(sound16, 400, 160, 512)), 1 / 1.5)
+    compare('input of YAMNet', lambda: yamnet_input.patches(sound16), lambda: list(magnitude_blocks(sound16, 400, 160, 512)), 1 / 1.5)
     for model, examples in ((mobilenet.build('mn04'), log_mel), (mobilenet.build('mn10'), log_mel), (yamnet.build(), patches)):
         examples, bare = tf.constant(examples), bare_forward(model)
         mobilenet.fold_normalisation(model)  # as embeddings.embedder

@@ -11,7 +11,7 @@ import numpy as np
 import resampy
 from timing import compare
 
-from mel_features import stft_magnitude
+from mel_features import magnitude_blocks
 from vggish_input import file_to_examples, waveform_to_examples
 
 CLIPS, SECONDS, RATE = 20, 5, 44100
@@ -27,7 +27,7 @@ def main():
 
     def bare():
         for clip in clips:
-            for _ in stft_magnitude(resampy.resample(clip, RATE, 16000), 400, 160, 512):
+            for _ in magnitude_blocks(resampy.resample(clip, RATE, 16000), 400, 160, 512):
                 pass
 
     compare('examples / resampling and STFT', examples, bare, amount, 'examples', 0.9)

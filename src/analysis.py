@@ -133,7 +133,7 @@ def compare(rows):
 
 
 def recommend(rows, key):
-    """The method to use, by the results of one data set at its largest n, and those that cannot be told from the best one.
+    """The method to use, by the results of one data set at its largest n, and what can be told of the others.
 
     The highest mean accuracy counts; of all methods within one standard error of it (over the folds; over the runs of one fold), the
     first in the order of `key`. A difference is told from chance when p < 0.05 in the paired comparison, without correction.
@@ -142,28 +142,35 @@ def recommend(rows, key):
         rows: rows of results.tsv of one data set.
         key: function (method's name) -> its place, the cheapest first.
 
-    Returns a dictionary (n_shot, method as in `labelled`, its name alone, mean, low, high, others: how many) and a list of other methods.
+    Returns a dictionary: n_shot; method as in `labelled`, its name alone, its experiment (of one run); mean, low, high; and lists of the
+    other methods: equal (not told from it), better, worse, and apart (without a draw in common).
     """
-    rows = newest(rows)
     largest = largest_shot(rows)
-    rows = rows[rows['n_shot'] == largest]
-    summary = summarise(rows).set_index('method')
+    summary, pairs, rows = (table[table['n_shot'] == largest] for table in (summarise(rows), compare(rows), newest(rows)))
+    summary = summary.set_index('method')
     best = summary['mean'].idxmax()
     folds = rows[rows['label'] == best].groupby('fold')['accuracy'].mean()
     values = folds if len(folds) > 1 else rows['accuracy'][rows['label'] == best]
     error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
     near = [label for label in summary.index if summary.loc[label, 'mean'] >= summary.loc[best, 'mean'] - error - 1e-9]
-    chosen = min(near, key=lambda label: (key(rows.loc[rows['label'] == label, 'method'].iloc[0]), -summary.loc[label, 'mean']))
-    equal = [row['other'] for row in against(compare(rows), chosen) if not row['p'] < 0.05]
-    return {'n_shot': largest, 'method': chosen, 'name': rows.loc[rows['label'] == chosen, 'method'].iloc[0], **summary.loc[chosen, ['mean', 'low', 'high']].to_dict(), 'others': len(summary) - 1}, equal
+    names = rows.drop_duplicates('label').set_index('label')
+    chosen = min(near, key=lambda label: (key(names.loc[label, 'method']), -summary.loc[label, 'mean']))
+    others = {'equal': [], 'better': [], 'worse': []}
+    for row in against(pairs, chosen):
+        others['equal' if not row['p'] < 0.05 else 'better' if row['difference'] < 0 else 'worse'].append(row['other'])
+    others['apart'] = [label for label in summary.index if label != chosen and not any(label in found for found in others.values())]
+    return {'n_shot': largest, 'method': chosen, 'name': names.loc[chosen, 'method'], 'experiment': names.loc[chosen, 'experiment'],
+            **summary.loc[chosen, ['mean', 'low', 'high']].to_dict(), **others}
 
 
-def recommendation(best, equal):
-    """A sentence on the result of `recommend`."""
+def recommendation(best):
+    """Sentences on the result of `recommend`."""
     interval = f', 95 % interval {best["low"]:.3f} to {best["high"]:.3f}' if np.isfinite(best['low']) else ''
-    return (f'Use {best["method"]}: accuracy {best["mean"]:.3f} at n = {best["n_shot"]}{interval}. ' +
-            (f'Not distinguishable from it by these results: {", ".join(equal)}.' if equal else
-             'The others are worse.' if best['others'] else 'No other method was measured.'))
+    told = [f'{words}: {", ".join(best[key])}.' for key, words in (
+        ('equal', 'Not distinguishable from it by these results'), ('better', 'More accurate, but they cost more'),
+        ('apart', 'Not comparable with it, for want of common draws')) if best[key]]
+    return ' '.join([f'Use {best["method"]}: accuracy {best["mean"]:.3f} at n = {best["n_shot"]}{interval}.',
+                     *(told or ['The others are worse.' if best['worse'] else 'No other method was measured.'])])
 
 
 def against(pairs, method):

@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from shared import UserError, signature, split_segment
+from shared import UserError, reading, signature, split_segment
 
 # what libsndfile or FFmpeg decodes by itself; headerless formats (.raw, .gsm, .vox) are left out: their sample rate is unknown
 SUFFIXES = frozenset('''.3g2 .3gp .aac .ac3 .aif .aifc .aiff .amr .au .avr .caf .flac .iff .m4a .m4b .mka .mov .mp1 .mp2 .mp3 .mp4 .nist
@@ -147,13 +147,14 @@ def blocks(path, seconds=5):
         raise UserError('its header does not tell its length, the recorder may have died. Write a new header, e.g. with '
                         'sox --ignore-length old.wav new.wav')
     joined = start[:4] == b'OggS' and count_ogg_streams(path) > 1
+    found = 0
     try:
         with soundfile.SoundFile(path) as file:
             if file.format in ENDLESS:
                 raise UserError(f'{file.format} files do not store their length, so that a missing end cannot be noticed: {CONVERT}')
             exact = file.format != 'MP3' and not joined and file.seekable() and file.frames < UNKNOWN
             if exact:
-                rate, promised, found = file.samplerate, file.frames, 0
+                rate, promised = file.samplerate, file.frames
                 while len(block := file.read(round(seconds * rate), dtype='float32', always_2d=True)):
                     found += len(block)
                     yield block, rate
@@ -164,6 +165,8 @@ def blocks(path, seconds=5):
     except (soundfile.SoundFileError, RuntimeError, TypeError) as problem:
         if 'malformed' in str(problem) or 'lost sync' in str(problem):
             raise UserError(f'not readable as audio ({problem}): the file is damaged') from None
+        if found:  # another decoder would begin again
+            raise UserError(f'damaged after {found / rate:.1f} s ({problem})') from None
         check_content(start)
         exact = False
     if not exact:
@@ -237,13 +240,14 @@ def _decoded(path, _):
 
 
 def start_of_file(path):
-    """The first bytes of a file. Raises UserError when it is missing or empty."""
-    if not path.is_file():
-        raise UserError('the file does not exist')
-    if path.stat().st_size == 0:
-        raise UserError('the file is empty (0 bytes)')
-    with open(path, 'rb') as file:
-        return file.read(512)
+    """The first bytes of a file. Raises UserError when it is missing, empty or cannot be read."""
+    with reading():
+        if not path.is_file():
+            raise UserError('the file does not exist')
+        if path.stat().st_size == 0:
+            raise UserError('the file is empty (0 bytes)')
+        with open(path, 'rb') as file:
+            return file.read(512)
 
 
 def decode_with_libsndfile(source, path):

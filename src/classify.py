@@ -26,6 +26,8 @@ from tqdm import tqdm
 import classifier
 import figures
 from audio import SUFFIXES, stream
+from features import mel_spectrogram
+from methods import method_of, start_tensorflow
 from shared import PROGRESS, UserError, atomic, listing, make_folder, run_script, signature, write_text
 
 SHOWN = 20  # rows on the terminal
@@ -41,6 +43,8 @@ def main():
     pending = [path for path in files if not results.has(path)]
     if len(pending) < len(files):
         print(f'{len(files) - len(pending)} of {len(files)} files are done already')
+    if pending and method_of(model.config).applies_network:
+        start_tensorflow()
     problems = {}
     for path, rows in tqdm(model.decisions(pending, **options), total=len(pending), unit='file', disable=not pending, **PROGRESS):
         if isinstance(rows, UserError):
@@ -204,13 +208,12 @@ def write_raven(path, file, events):
 
 def spectrogram(file, seconds, columns=1200, rate=16000):
     """Level in dB of 64 mel bands over the whole of a file, (64, columns): the loudest frame of each column, with memory for a part."""
-    import librosa
     loudest, begin = np.full((64, columns), 1e-10, np.float32), 0
     for block in stream(file, rate):
         if len(block) >= 512:
-            mel = librosa.feature.melspectrogram(y=block, sr=rate, n_fft=1024, hop_length=512, n_mels=64)
-            column = ((begin + 512 * np.arange(mel.shape[1])) / rate / seconds * columns).astype(int).clip(0, columns - 1)
-            np.maximum.at(loudest.T, column, mel.T.astype(np.float32))
+            mel = mel_spectrogram(block, rate, 1024, 512, 64)
+            column = ((begin + 512 * np.arange(len(mel))) / rate / seconds * columns).astype(int).clip(0, columns - 1)
+            np.maximum.at(loudest.T, column, mel)
         begin += len(block)
     empty = (loudest == 1e-10).all(axis=0)  # short files have fewer frames than columns
     filled = np.maximum.accumulate(np.where(empty, 0, np.arange(columns)))

@@ -56,9 +56,9 @@ def describe(one, two):
         lines.append(f'paired t-test over {runs} runs: p = {p:.3f}')
     configs = [config_of(experiments_folder() / name) for name in (one, two)]
     if keys := differences(*configs):
-        lines.append('settings that differ: ' + '; '.join(f'{key}: {configs[0].get(key)!r} -> {configs[1].get(key)!r}' for key in keys
-                                                          if not isinstance(configs[0].get(key), dict))
-                     + listing([f'; {key}' for key in keys if isinstance(configs[0].get(key), dict)]))
+        told = [key if isinstance(one, dict) else f'{key}: {one!r} -> {two!r}'
+                for key in keys for one, two in [[config.get(key) for config in configs]]]
+        lines.append('settings that differ: ' + '; '.join(told))
     moved = pd.DataFrame({'class': both['true'], 'before': right[0], 'after': right[1]}).groupby('class')[['before', 'after']].mean()
     moved['change'] = moved['after'] - moved['before']
     moved = moved[moved['change'].abs() > 1e-9].sort_values('change', key=abs, ascending=False)

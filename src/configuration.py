@@ -102,13 +102,14 @@ _ROLES = {
               'methods': list_of(TEXT), 'dry_run': SWITCH, 'results': TEXT, 'readme': TEXT, 'show': list_of(TEXT), 'compare': list_of(TEXT)},
 }
 KEYS = {key: (check, role) for role, keys in _ROLES.items() for key, check in keys.items()}
+UNKNOWN = COMPUTED, 'method'  # a key in the files of another version, which may have computed something else
 CHECKS = {key: check for key, (check, _) in KEYS.items() if check is not COMPUTED}
 PATHS = ('audio_folder', 'load_model', 'checkpoint')  # may be given relative to the current directory
 
 
 def select(config, *roles):
     """The part of a configuration whose keys have one of these roles (dictionary)."""
-    return {key: value for key, value in config.items() if KEYS[key][1] in roles}
+    return {key: value for key, value in config.items() if KEYS.get(key, UNKNOWN)[1] in roles}
 
 
 def differences(config, other, roles=('data', 'draw', 'method', 'evaluation', 'output')):
@@ -151,10 +152,10 @@ def parse_overrides(arguments, valid_keys):
             raise UserError(f'{key} is given twice')
         overrides[key] = read_value(text, CHECKS[key][0])
         # the shell completes paths relative to the current directory; everything else is relative to DATA_FOLDER
-        path = Path(text).expanduser()
-        exists = path.exists() or path.with_name(path.name + '.index').exists()  # the latter: a checkpoint in V2 format
-        if key in PATHS and isinstance(overrides[key], str) and exists:
-            overrides[key] = str(path.resolve())
+        if key in PATHS and isinstance(overrides[key], str):
+            path = Path(text).expanduser()
+            if path.exists() or path.with_name(path.name + '.index').exists():  # the latter: a checkpoint in V2 format
+                overrides[key] = str(path.resolve())
     return overrides
 
 

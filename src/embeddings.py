@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -57,10 +58,13 @@ def embed_files(paths: Sequence[str | os.PathLike], network: str = 'mn04', check
         network: key of pretrained.NETWORKS.
         checkpoint: path of its weights; None: where config_file.py expects them.
 
-    Raises UserError for the first file that cannot be used, and without weights.
+    Raises UserError without paths, for the first file that cannot be used, and without weights.
     """
+    if not len(paths):
+        raise UserError('no sound file was named')
     entry = config_file.config_frozen[pretrained.NETWORKS[network].entry]
-    config = pretrained.complete({**entry, 'checkpoint': str(checkpoint or entry['checkpoint'])})
+    weights = str(Path(checkpoint).expanduser().resolve()) if checkpoint else entry['checkpoint']
+    config = pretrained.complete({**entry, 'checkpoint': weights})
     settings = config_file.config_preprocess[pretrained.NETWORKS[network].entry]
     arrays = ArraysInMemory({str(path): compute(path, settings) for path in paths})
     found = dict(embed_clips(embedder(config), list(map(str, paths)), arrays, config))

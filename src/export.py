@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import classifier
+from methods import start_tensorflow
 from shared import UserError, run_script, write_json
 
 TOLERANCE = 1e-4
@@ -35,7 +36,8 @@ def main():
         raise UserError(f'--seconds {seconds}: expected 0.1 to 60')
     folder = args.to or opened.folder / 'export'
     length = round(seconds * opened.rate)
-    import portable  # imported after the checks, because TensorFlow takes seconds to start
+    start_tensorflow()  # after the checks, because it takes seconds
+    import portable
     module = portable.Portable(opened, length)
     sounds = test_sounds(length, opened.rate)
     expected = opened.predict_samples(sounds)

@@ -13,12 +13,12 @@ from shared import UserError
 # librosa's spectrograms, bit for bit, without librosa: it takes 1.6 s to import in every process, and its transform 1.6 times as long
 
 @functools.lru_cache(maxsize=8)
-def mel_basis(sample_rate, n_fft, n_mels):
+def mel_basis(sample_rate, n_fft, n_mels, low=0):
     """librosa's mel filter bank, sparse (n_mels, n_fft // 2 + 1) float32.
 
     A dense product would be slower, and its last bits would depend on the number of threads.
     """
-    return sparse.csr_array(slaney_mel_matrix(sample_rate, n_fft, n_mels))
+    return sparse.csr_array(slaney_mel_matrix(sample_rate, n_fft, n_mels, low))
 
 
 def empty_bands(config):
@@ -28,9 +28,9 @@ def empty_bands(config):
     return int(np.count_nonzero(mel_basis(config['resample_sr'], config['n_fft'], config['n_mels']).max(axis=1).toarray() == 0))
 
 
-def mel_spectrogram(samples, sample_rate, n_fft, hop, n_mels):
-    """Mel power spectrogram, (T, n_mels) float32: that of librosa.feature.melspectrogram, transposed."""
-    basis = mel_basis(sample_rate, n_fft, n_mels)
+def mel_spectrogram(samples, sample_rate, n_fft, hop, n_mels, low=0):
+    """Mel power spectrogram, (T, n_mels) float32, of bands above `low` Hz: that of librosa.feature.melspectrogram, transposed."""
+    basis = mel_basis(sample_rate, n_fft, n_mels, low)
     return np.concatenate([(basis @ np.square(block).T).T for block in magnitudes(samples, n_fft, hop)])
 
 

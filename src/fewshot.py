@@ -102,10 +102,10 @@ class DataSplit:
 
 
 def _other_labels(config, sets, representation):
-    """Labels (id -> label) of the fold's usual sets that were not loaded, as far as there are arrays."""
+    """Labels (id -> label) of the fold's sets that were not loaded, as far as there are arrays."""
     labels = {}
     for part in PARTS:
-        path = data_folder() / ground_truth_path(config['dataset'], config['fold'], part)
+        path = data_folder() / (config.get(f'gt_{part}') or ground_truth_path(config['dataset'], config['fold'], part))
         if sets[part] is None and path.exists():
             found = read_ground_truth(path, config['num_classes_dataset'])
             labels.update((key, label) for key, label in found.items() if key in representation.paths)

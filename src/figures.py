@@ -221,11 +221,9 @@ def reliability(confidences, right, counts, title, path):
     save(figure, path, 110)
 
 
-def small_spectrogram(samples, rate, path):
-    """Draw the mel spectrogram of samples (length,) without axes, 96 pixels high."""
-    import librosa
-    mel = librosa.feature.melspectrogram(y=np.pad(samples, (0, max(0, 1024 - len(samples)))), sr=rate, n_fft=1024, hop_length=512, n_mels=96)
-    level = 10 * np.log10(np.maximum(mel, 1e-10))
+def small_spectrogram(mel, path):
+    """Draw a mel power spectrogram (T, M) without axes, a pixel per value."""
+    level = 10 * np.log10(np.maximum(mel.T, 1e-10))
     plt.imsave(path, level, origin='lower', cmap='magma', vmin=level.max() - 80, vmax=max(level.max(), -99))
 
 

@@ -14,7 +14,6 @@ it (over the folds), the first one in this order: frozen networks, nearest neigh
 import argparse
 
 import numpy as np
-import pandas as pd
 
 import analysis
 import calibration
@@ -24,8 +23,9 @@ import plans
 import runner
 from audio import seconds_of
 from config_file import config_methods
-from configuration import ALL, parse_overrides, print_overrides
-from experiment import finished_models
+from configuration import ALL, CHECKS, differences, parse_overrides, print_overrides
+from experiment import config_of, finished_models
+from methods import method_of, start_tensorflow
 from representation import audio_folder, complete, store
 from results import experiments_folder, results_so_far
 from shared import UserError, all_clips_path, data_folder, folds_of, listing, make_folder, read_background, read_classes, run_script
@@ -37,7 +37,7 @@ def main():
     if not folds or not (data_folder() / all_clips_path(args.dataset)).is_file():
         raise UserError(f'{args.dataset} has no fold with a training and a test set, or its index was made by an earlier version: make '
                         f'the index again with the script in aux/')
-    name = args.method or best_method(args.dataset)
+    name = args.method or best_method(args.dataset, args.overrides)
     method, entry = plans.method_of(name)
     configs = {fold: plans.configure(name, args.overrides, args.dataset, fold, ALL, 1) for fold in folds}
     first = configs[folds[0]]
@@ -52,7 +52,7 @@ def main():
     config = {**plans.configure(name, args.overrides, args.dataset, folds[0], ALL, 1, **weights), 'gt_train': all_clips_path(args.dataset)}
     split = method.load_split(config, ('train',))
     if method.network:
-        runner.start_tensorflow()
+        start_tensorflow()
     make_folder(folder)
     for stale in (classifier.FILE, *classifier.MODEL_FILES):  # an interruption leaves no old description beside a new model
         (folder / stale).unlink(missing_ok=True)
@@ -85,15 +85,26 @@ def read_arguments():
     return args
 
 
-def best_method(dataset):
-    """The method that the results on a data set recommend, see above; raises UserError without results."""
+def best_method(dataset, overrides):
+    """The method that the results on a data set recommend, see above.
+
+    Raises UserError without results, and when the best ones have settings that would not be those of the classifier.
+    """
     rows = results_so_far()
     rows = rows[(rows['dataset'] == dataset) & rows['method'].isin(config_methods)]
     if rows.empty:
         raise UserError(f'no method was measured on {dataset} yet: compare them with `python reproduce.py own datasets={dataset}`, or '
                         f'name one with --method')
-    best, equal = analysis.recommend(rows, plans.cost)
-    print(analysis.recommendation(best, equal))
+    best = analysis.recommend(rows, plans.cost)
+    print(analysis.recommendation(best))
+    measured = config_of(experiments_folder() / best['experiment'])
+    if measured:
+        ours = plans.configure(best['name'], overrides, dataset, measured['fold'], ALL, 1)
+        other = [f'{key}={measured.get(key)}' for key in [*differences(measured, ours, ('method', 'evaluation')), 'audio_representation_folder']
+                 if key in CHECKS and key not in overrides and measured.get(key) != ours.get(key)]
+        if other:
+            raise UserError(f'{best["method"]} was measured with {listing(other)}, and the classifier would have other settings: add these as '
+                            f'key=value, set them in config_file.py, or choose with --method "{best["name"]}"')
     return best['name']
 
 
@@ -129,13 +140,17 @@ def durations(config, split):
 
 
 def background(made):
-    """Share of the data set's sounds of no class that the threshold of a classifier rejects; None without such sounds."""
+    """Share of the data set's sounds of no class that the threshold of a classifier rejects, of long ones the share of their windows; None
+    without such sounds.
+    """
     sounds = read_background(made.config['dataset'])
     if not sounds:
         return None
+    if method_of(made.config).applies_network:
+        start_tensorflow()
     folder = audio_folder({'dataset': made.config['dataset'], 'audio_folder': None})
     decisions = [rows for _, rows in made.decisions(folder / path for path in sounds.values()) if not isinstance(rows, UserError)]
-    return float((pd.concat(decisions)['class'] == classifier.NONE).mean()) if decisions else None
+    return float(np.mean([(rows['class'] == classifier.NONE).mean() for rows in decisions])) if decisions else None
 
 
 def report(folder, calibrated, rejected, clips):

@@ -35,16 +35,16 @@ def mel_matrix(fft_length, sample_rate, num_bands, low, high):
     return matrix
 
 
-def slaney_mel_matrix(sample_rate, n_fft, n_mels):
+def slaney_mel_matrix(sample_rate, n_fft, n_mels, low=0):
     """Weights from FFT powers to librosa's mel bands, (n_mels, n_fft // 2 + 1) float32.
 
     Slaney's mel scale is linear up to 1000 Hz, 15 mel, and logarithmic above, 27 mel for a factor of 6.4. The triangles are linear in Hz,
-    overlap by half, reach from 0 Hz to half the sample rate and have the area 1.
+    overlap by half, reach from `low` Hz (up to 1000) to half the sample rate and have the area 1.
     """
     linear, step = 3 / 200, np.log(6.4) / 27  # mel per Hz below 1000 Hz; logarithm per mel above
     highest = sample_rate / 2
     top = 15 + np.log(highest / 1000) / step if highest >= 1000 else highest * linear
-    mel = np.linspace(0, top, n_mels + 2)
+    mel = np.linspace(low * linear, top, n_mels + 2)
     edges = np.where(mel < 15, mel / linear, 1000 * np.exp(step * (mel - 15)))[:, None]
     bins = np.fft.rfftfreq(n_fft, 1 / sample_rate)
     rising, falling = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2]), (edges[2:] - bins) / (edges[2:] - edges[1:-1])
@@ -69,8 +69,8 @@ def stft(samples, window, hop, fft_length):
         yield fft.rfft(frames[begin:begin + count] * window, fft_length)
 
 
-def stft_magnitude(samples, window_length, hop, fft_length, window=None):
-    """Magnitude of `stft`, of the type of `samples`, under a periodic Hann window of window_length unless another one is given."""
+def magnitude_blocks(samples, window_length, hop, fft_length, window=None):
+    """Blocks of the magnitude of `stft` (iterator), of the type of `samples`, under a periodic Hann window of window_length unless another one is given."""
     window = (periodic_hann(window_length) if window is None else window).astype(samples.dtype)
     return map(np.abs, stft(samples, window, hop, fft_length))
 
@@ -83,7 +83,7 @@ def log_mel_spectrogram(samples, sample_rate, window_seconds, hop_seconds, num_b
         sample_rate: Hz.
         window_seconds, hop_seconds: rounded to samples; the FFT has the next power of two.
         num_bands, low, high: see mel_matrix.
-        window: see stft_magnitude.
+        window: see magnitude_blocks.
 
     T = 1 + (length - window) // hop, in samples.
     """
@@ -91,7 +91,7 @@ def log_mel_spectrogram(samples, sample_rate, window_seconds, hop_seconds, num_b
     fft_length = 1 << (window_length - 1).bit_length()
     matrix = sparse_mel_matrix(fft_length, sample_rate, num_bands, low, high).astype(samples.dtype, copy=False)
     return np.concatenate([np.log((matrix @ block.T).T + offset)
-                           for block in stft_magnitude(samples, window_length, hop, fft_length, window)])
+                           for block in magnitude_blocks(samples, window_length, hop, fft_length, window)])
 
 
 def checked(samples):

@@ -2,6 +2,7 @@
 
 A new kind of method is one more entry of METHODS; modules below this one know no script by name.
 """
+import functools
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -167,6 +168,11 @@ class Method:
         """Whether a network learns, with TensorFlow."""
         return self.models is not None
 
+    @property
+    def applies_network(self):
+        """Whether its trained models need TensorFlow."""
+        return self.network or self.pretrained
+
     def kind_of(self, config):
         """The representation.Kind that a configuration reads."""
         if self.kind:
@@ -237,6 +243,13 @@ def method_of(config):
     return next(method for method in METHODS.values() if method.script == config['method'])
 
 
+@functools.cache
+def start_tensorflow():
+    """Set up the device, once in a process and only if a network is needed."""
+    import backend  # TensorFlow takes seconds to start
+    backend.set_up_device()
+
+
 # ---- the main of the scripts -----------------------------------------------------------------------------------------
 
 def train_from_command_line(doc, group, before=None, evaluate_with=None, **options):
@@ -256,8 +269,7 @@ def train_from_command_line(doc, group, before=None, evaluate_with=None, **optio
     # a script that only trains does not need the test set, but learns from it which sounds must not be in it
     split = method.load_split(config, optional=('test',) if evaluate_with and evaluate_with(config) else ())
     if method.network:
-        import backend  # imported after the checks, because TensorFlow takes seconds to start
-        backend.set_up_device()
+        start_tensorflow()
     experiment = method.train(config, split, **options)
     draw_confusion(experiments_folder() / experiment)
     draw_training(experiments_folder() / experiment)
@@ -283,8 +295,7 @@ def evaluate_from_command_line(doc, group):
         raise UserError(f'{folder.name} was trained on the classes {", ".join(config["classes"])}, {config["dataset"]} has '
                         f'{", ".join(split.classes)} now: train again, or restore the index')
     check_unheard(folder, split, 'train again, or restore the index')
-    import backend  # imported after the checks, because TensorFlow takes seconds to start
-    backend.set_up_device()
+    start_tensorflow()
     method.evaluate(folder, config, split)
     draw_confusion(folder)
     print(f'results: {folder}\nnext: python report.py dataset={config["dataset"]}')

@@ -8,6 +8,8 @@ import numpy as np
 from scipy import fft
 from sklearn.neighbors import NearestNeighbors
 
+from features import mel_spectrogram
+
 RATE = 16000        # Hz
 HOP = 320           # samples, 20 ms
 BANDS = 32
@@ -26,14 +28,12 @@ def fingerprint(samples):
 
     Returns None for a clip that is silent or shorter than 0.2 s.
     """
-    import librosa
     if len(samples) < RATE // 5 or not np.any(samples):
         return None
-    mel = librosa.feature.melspectrogram(y=samples[:FRAMES * HOP], sr=RATE, n_fft=2048, hop_length=HOP, n_mels=BANDS, fmin=60)
-    level = 10 * np.log10(mel + 1e-10)
+    level = 10 * np.log10(mel_spectrogram(samples[:FRAMES * HOP], RATE, 2048, HOP, BANDS, low=60) + 1e-10)
     level = np.maximum(level, level.max() - 50)  # what coding leaves of quiet parts differs
-    mean = level.mean(axis=1)
-    detail = level.T - mean
+    mean = level.mean(axis=0)
+    detail = level - mean
     detail -= detail.mean(axis=1, keepdims=True)
     return detail.astype(np.float32), (mean - mean.mean()).astype(np.float32)
 

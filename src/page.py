@@ -24,6 +24,8 @@ import shallow
 from audio import read_audio
 from configuration import select
 from experiment import config_of
+from features import mel_spectrogram
+from fewshot import draw_clips
 from methods import method_of
 from representation import audio_folder
 from results import experiments_folder
@@ -60,9 +62,9 @@ def environment():
 
 def section(rows, dataset, curves, confusions, commands):
     """What the template shows of a data set (dictionary)."""
-    best, equal = analysis.recommend(rows, plans.cost)
+    best = analysis.recommend(rows, plans.cost)
     recordings = read_recordings(dataset)
-    part = {'dataset': dataset, 'slug': f'data-{dataset}', 'recommendation': analysis.recommendation(best, equal), 'warnings': [],
+    part = {'dataset': dataset, 'slug': f'data-{dataset}', 'recommendation': analysis.recommendation(best), 'warnings': [],
             'what': what_was_run(rows), 'accuracy': accuracy_table(rows), 'curves': picture(curves) if curves else None,
             'comparisons': comparison_table(rows, best['method']), 'naive': None, 'detail': None, 'commands': commands}
     labelled = analysis.newest(rows)
@@ -70,10 +72,10 @@ def section(rows, dataset, curves, confusions, commands):
     try:
         table, classes = diagnosis.held_out(own)
         found, figures_of = diagnosis.accuracy(table, recordings), diagnosis.per_class(table, classes, recordings)
-        part['detail'] = detail(table, classes, own, dataset, found, figures_of, confusions.get((dataset, best['method'])))
-        part['recommendation'] += advice(figures_of)
+        part['detail'] = detail(table, classes, own, dataset, found, figures_of, units(recordings), confusions.get((dataset, best['method'])))
+        part['recommendation'] += advice(figures_of, units(recordings))
         if found['high'] - found['low'] > WIDE:
-            part['warnings'].append(f'There are too few recordings for a sharp estimate: with {found["recordings"]}, an accuracy of '
+            part['warnings'].append(f'There are too few {units(recordings)} for a sharp estimate: with {found["recordings"]}, an accuracy of '
                                     f'{found["accuracy"]:.3f} may stand for anything from {found["low"]:.3f} to {found["high"]:.3f}.')
     except (FileNotFoundError, ValueError, UserError) as problem:
         part['warnings'].append(f'Classes, labels and errors are not shown: {problem}.')
@@ -83,13 +85,18 @@ def section(rows, dataset, curves, confusions, commands):
     return part
 
 
+def units(recordings):
+    """What the intervals count: 'recordings', or 'clips' where it is not known which clips are of one recording."""
+    return 'recordings' if recordings else 'clips'
+
+
 # ---- accuracy --------------------------------------------------------------------------------------------------------
 
 def what_was_run(rows):
     rows = analysis.newest(rows)
     return (f'{len(rows)} results on {rows["fold"].nunique()} fold(s). n is the number of training clips per class, or up to n where a class has '
             'fewer. Each cell: mean accuracy, its 95 % interval in brackets (over the folds; over the runs of a single fold), and the balanced '
-            'accuracy, which counts every class alike, after the stroke.')
+            'accuracy, which counts every class alike, after "|".')
 
 
 def accuracy_table(rows):
@@ -128,41 +135,48 @@ def comparison_table(rows, method):
 
 
 def naive_split(rows, recordings):
-    """A sentence on what a random split, which divides recordings, would have told of a frozen network; None where there is no such case."""
+    """A sentence on what a random split, which divides recordings, would have told of a frozen network; None where there is no such case.
+
+    Its training sets are as large as those of the folds: other sizes would change the accuracy, too.
+    """
     largest = analysis.largest_shot(rows)
-    frozen = [label for label in rows['label'].unique() if plans.cost(label) == 0]
-    if not frozen or len(set(recordings.values())) == len(recordings):
+    own = rows[(rows['method'].map(plans.cost) == 0) & (rows['n_shot'] == largest)]
+    if own.empty or len(set(recordings.values())) == len(recordings):
         return None
-    own = rows[(rows['label'] == frozen[-1]) & (rows['n_shot'] == largest)]
-    config = config_of(experiments_folder() / own['experiment'].iloc[0])
+    own = own[own['label'] == own['label'].iloc[-1]]
     try:
+        config = config_of(experiments_folder() / own['experiment'].iloc[0])
         split = method_of(config).load_split(config)
         labels = {**split.train, **split.test}
         features = embeddings.of_split(split, config)
         head = shallow.CLASSIFIERS[config['classifier']]
-        truth, keys, right = np.array(list(labels.values())), list(labels), []
-        for train, test in StratifiedKFold(min(5, np.bincount(truth).min()), shuffle=True, random_state=0).split(keys, truth):
-            score = head.scorer(head.fit(*shallow.stack(features, [keys[i] for i in train]), truth[train], config), config)
-            right += list(score(*shallow.stack(features, [keys[i] for i in test])).argmax(axis=1) == truth[test])
+        truth, keys, right = np.array(list(labels.values())), np.array(list(labels)), []
+        parts = min(max(round(len(labels) / len(split.test)), 2), np.bincount(truth).min())
+        for train, test in StratifiedKFold(parts, shuffle=True, random_state=0).split(keys, truth):
+            drawn_clips = draw_clips({key: label for key, label in zip(keys[train], truth[train])}, split.classes, config, 0)
+            chosen = [labels[key] for key in drawn_clips]
+            score = head.scorer(head.fit(*shallow.stack(features, drawn_clips), np.array(chosen), config), config)
+            right += list(score(*shallow.stack(features, keys[test])).argmax(axis=1) == truth[test])
     except (UserError, ValueError, KeyError):
         return None
     grouped = own['correct'].sum() / own['clips'].sum()
     flattery = np.mean(right) - grouped
     return (f'{len(labels)} clips come from {len({recordings.get(key, key) for key in labels})} recordings. With recordings kept together, '
             f'{own["label"].iloc[0]} reaches {grouped:.3f} at n = {largest}; a random split, which puts clips of one recording on both sides, would '
-            f'have told {np.mean(right):.3f}' + (f', {flattery:.3f} too much: of new recordings, nothing is known before.' if flattery > 0.005 else
-                                                ': here it makes hardly any difference.'))
+            f'have told {np.mean(right):.3f}' + (f', {flattery:.3f} too much: clips of a new recording are never known in training.'
+                                                if flattery > 0.005 else ': here it makes hardly any difference.'))
 
 
 # ---- the recommended method in detail ----------------------------------------------------------------------------------
 
-def detail(table, classes, rows, dataset, found, figures_of, confusion):
+def detail(table, classes, rows, dataset, found, figures_of, units, confusion):
     """Classes, learning curves, suspicious labels, errors and calibration of one method (dictionary).
 
     Args:
         table, classes: from diagnosis.held_out.
         rows: of the method in results.tsv, with the column `label`.
         found, figures_of: from diagnosis.accuracy and diagnosis.per_class.
+        units: see units.
         confusion: path of its confusion matrix, or None.
     """
     ranked = diagnosis.suspicious(table, classes)
@@ -174,7 +188,8 @@ def detail(table, classes, rows, dataset, found, figures_of, confusion):
     return {
         'method': rows['label'].iloc[0],
         'about': f'At n = {analysis.largest_shot(rows)}: accuracy {found["accuracy"]:.3f}, balanced accuracy {found["balanced"]:.3f}, on '
-                 f'{found["clips"]} clips of {found["recordings"]} recordings. With so many recordings, the 95 % interval of the accuracy is '
+                 f'{found["clips"]} clips{" of " + str(found["recordings"]) + " recordings" if units == "recordings" else ""}. With so many '
+                 f'{units}, the 95 % interval of the accuracy is '
                  f'{found["low"]:.3f} to {found["high"]:.3f}.',
         'classes': class_table(figures_of),
         'confusion': picture(confusion) if confusion else drawn(figures.confusion, confusion_matrix(table['true'], table['predicted'], labels=classes), classes, ''),
@@ -188,7 +203,7 @@ def detail(table, classes, rows, dataset, found, figures_of, confusion):
     }
 
 
-def advice(figures_of):
+def advice(figures_of, units):
     """Which class needs clips most: a sentence with a blank in front, or nothing."""
     figures_of = figures_of.set_index('class')
     weakest = figures_of['recall'].idxmin()
@@ -196,7 +211,7 @@ def advice(figures_of):
     if figures_of.loc[weakest, 'recall'] < figures_of['recall'].median() - 0.1:
         return f' Collect more {weakest}: only {figures_of.loc[weakest, "recall"]:.0%} of its clips are recognised.'
     if figures_of.loc[few, 'recordings'] < 10:
-        return f' Collect more {few}: with {figures_of.loc[few, "recordings"]} recordings, its figures are the least certain.'
+        return f' Collect more {few}: with {figures_of.loc[few, "recordings"]} {units}, its figures are the least certain.'
     return ''
 
 
@@ -230,7 +245,8 @@ class Sounds:
         if self.folder:
             try:
                 samples, _ = read_audio(self.folder / clip['audio'], RATE)
-                clip.update(picture=drawn(figures.small_spectrogram, samples[:SECONDS * RATE], RATE), sound=mp3(samples[:SECONDS * RATE]))
+                samples = samples[:SECONDS * RATE]
+                clip.update(picture=drawn(figures.small_spectrogram, mel_spectrogram(samples, RATE, 1024, 512, 96)), sound=mp3(samples))
             except UserError as problem:
                 clip['problem'] = f'no sound: {problem}'
         return clip

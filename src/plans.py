@@ -172,13 +172,15 @@ class Plan:
 
     def configure(self, method, dataset, fold, n_shot, runs):
         """The configuration of an experiment, as the method's script makes it."""
-        more = {}
+        more, keys = {}, method_of(method)[1]
         if self.spectrogram and reads_spectrograms(method):  # a representation of its own beside that of other experiments
             more['audio_representation_folder'] = f'audio_representation/{self._identifier(dataset)}__time-freq/'
+        elif 'identifier' in keys and self.spectrogram.keys() & keys:  # of MFCCs
+            more['identifier'] = self._identifier(dataset, keys)
         return configure(method, self.settings, dataset, fold, n_shot, runs, seed=self.config['seed'], **more)
 
-    def _identifier(self, dataset):
-        return '-'.join([dataset, *(f'{key}{value}' for key, value in self.spectrogram.items())])
+    def _identifier(self, dataset, keys=SPECTROGRAM_KEYS):
+        return '-'.join([dataset, *(f'{key}{value}' for key, value in self.spectrogram.items() if key in keys)])
 
     @property
     def report(self):

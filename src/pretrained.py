@@ -216,11 +216,6 @@ def make_layer(config, seed):
     return network.make_layer(config['checkpoint'] and path_of(config), config.get('embedding_layer', 'embedding'), seed)
 
 
-def embedding_size(config):
-    """D of the embeddings that a configuration asks for."""
-    return of(config).outputs[config.get('embedding_layer', 'embedding')]
-
-
 def path_of(config):
     """Path of the weights that config['checkpoint'] names, relative to this folder or absolute, after checking their digest.
 

@@ -39,7 +39,8 @@ def environments(config):
         raise UserError(f'gpus={",".join(map(str, gpus))}: the environment variable CUDA_VISIBLE_DEVICES={visible} hides GPU {hidden[0]}: '
                         f'unset it, or choose among the GPUs that it names')
     if gpus:
-        return {f'GPU {gpu}': {'CUDA_VISIBLE_DEVICES': str(gpu)} for gpu in gpus}
+        # numbered as nvidia-smi numbers them; CUDA itself would begin with the fastest one
+        return {f'GPU {gpu}': {'CUDA_DEVICE_ORDER': 'PCI_BUS_ID', 'CUDA_VISIBLE_DEVICES': str(gpu)} for gpu in gpus}
     return {f'process {place + 1}': {} for place in range(number)} if number > 1 else {}
 
 

@@ -40,6 +40,7 @@ from shared import (
     read_index,
     read_json,
     read_rows,
+    reading,
     signature,
     split_segment,
     write_json,
@@ -212,13 +213,15 @@ def make_one(audio, target, config):
 
 def compute_unchanged(audio, config):
     """The representation of a sound file and the digest of the content that it was made from."""
-    if not split_segment(audio)[0].is_file():
-        raise UserError('the file does not exist')
     for _ in range(3):
-        digest = content_digest(audio)
+        with reading():
+            if not split_segment(audio)[0].is_file():
+                raise UserError('the file does not exist')
+            digest = content_digest(audio)
         array = compute(audio, config)
-        if content_digest(audio) == digest:
-            return array, digest
+        with reading():
+            if content_digest(audio) == digest:
+                return array, digest
     raise UserError('the file changes while it is read: start again when it is complete')
 
 

@@ -5,9 +5,9 @@ Usage:  CUDA_VISIBLE_DEVICES=0 python reproduce.py us8k
         python reproduce.py esc10 methods=VGG,TIMBRE n_shots=1,5 folds=0 epochs=50
         python reproduce.py paper --dry-run
         python reproduce.py paper scheduler=tcp://host:8786
-Reads:  index/<dataset>/ (scripts in aux/), the sound files, and vggish_model.ckpt where there is one.
+Reads:  index/<dataset>/ (scripts in aux/), the sound files, and the weights of pretrained networks that are there.
 Writes: audio_representation/ where it is missing; under experiments/ what the scripts of the methods write, a row per run in
-        results.tsv, reproduce_<plan>.tsv (state of every run), reproduce_<plan>.log, and report_<plan>/. Finished runs are
+        results.tsv, reproduce_<plan>.tsv (state of every run of the last call), reproduce_<plan>.log, and report_<plan>/. Finished runs are
         skipped, so a plan can be interrupted, continued and extended. Processes, of this command and of others that are started
         beside it, share its runs.
 """

@@ -15,7 +15,7 @@ import cluster
 import plans
 import processes
 from experiment import Busy
-from methods import method_of
+from methods import method_of, start_tensorflow
 from results import experiments_folder, results_so_far
 from shared import NO_PLACE, PROGRESS, UserError, data_folder, locked, make_folder, write_table
 
@@ -34,7 +34,7 @@ class Outcome:
 def run(plan, jobs, pending, after_round):
     """Run the pending jobs of a plan; returns the failed ones (dictionary Job -> message).
 
-    Shows overall progress and writes experiments/reproduce_<plan>.tsv, the state of every run. What a run prints goes to
+    Shows overall progress and writes experiments/reproduce_<plan>.tsv, the state of every run of this call. What a run prints goes to
     experiments/reproduce_<plan>.log, or to the console of its worker. Raises UserError when nobody is left to do the runs.
 
     Args:
@@ -89,7 +89,7 @@ class WithoutCursor(io.TextIOBase):
 
 
 def write_state(plan, jobs, failed):
-    """Write experiments/reproduce_<plan>.tsv: data set, fold, n_shot, method, run, state and message of each run."""
+    """Write experiments/reproduce_<plan>.tsv: method, data set, fold, n_shot, run, state and message of each run."""
     pending = set(plans.without_result(jobs, results_so_far()))
     rows = [(*job.experiment, job.run, 'failed' if job in failed else 'to do' if job in pending else 'done', failed.get(job, ''))
             for job in jobs]
@@ -193,13 +193,6 @@ def run_job(job, folder, before=None, wait=True):
 def describe(problem):
     """An exception as a line of text."""
     return ' '.join(f'{type(problem).__name__}: {problem}'.split())
-
-
-@functools.cache
-def start_tensorflow():
-    """Set up the device, once in a process and only if a network is needed."""
-    import backend
-    backend.set_up_device()
 
 
 def load_split(method, config):

@@ -132,22 +132,36 @@ def split_segment(path):
     return (Path(found[1]), (float(found[2]), float(found[3]))) if found else (Path(path), None)
 
 
+def in_seconds(time):
+    """A time in seconds as text, to the microsecond, as split_segment reads it: 1.5 -> '1.5'."""
+    return f'{time:.6f}'.rstrip('0').rstrip('.')
+
+
 def array_name(audio):
     """Name of a clip's array without .npy: the clip's path without the ending of the sound file (str)."""
     file, span = split_segment(audio)
     return str(file.with_suffix('')) + (f'__{str(audio).rpartition("=")[2].replace(",", "-")}' if span else '')
 
 
+@contextlib.contextmanager
+def reading():
+    """A sound file is read: an error of the operating system becomes a UserError, so that the other files can be used."""
+    try:
+        yield
+    except OSError as problem:
+        raise UserError(f'cannot be read ({problem.strerror}): correct its permissions, or copy it again') from None
+
+
 def content_digest(path):
     """What identifies the content of a clip, whatever its name and its times: size in bytes and 128 bits of BLAKE2b (str).
 
-    Of a part of a recording: those of the recording, and which part.
+    For a part of a recording, start and end are added.
     """
     file, span = split_segment(path)
     if span is None:
         return _file_digest(file)
     current = signature(file)  # recordings are long, and have many parts
-    return (_known_digest(file, current) if current else _file_digest(file)) + f'#{span[0]:g},{span[1]:g}'
+    return (_known_digest(file, current) if current else _file_digest(file)) + f'#{in_seconds(span[0])},{in_seconds(span[1])}'
 
 
 @functools.lru_cache

@@ -26,23 +26,29 @@ def apply_step(model, weight_decay, patches, labels, learning_rate, optimizer='S
                pretrained_factor=PRETRAINED_FACTOR):
     """One update of the model on patches (N, F, M) with labels (N,); returns the cost before it. To be compiled.
 
-    Cost: mean softmax cross-entropy + weight_decay x sum of half the squared norm of each kernel. Optimizers: see sgd_step.
+    Cost: mean softmax cross-entropy + weight_decay x sum of half the squared norm of each kernel, pretrained ones apart. Optimizers: see sgd_step.
     """
     variables = model.trainable_variables
     with tf.GradientTape() as tape:
         logits = model(patches, training=True)
         cost = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
         if weight_decay is not None:
-            cost += weight_decay * tf.add_n([tf.nn.l2_loss(v.value) for v in variables if v.name == 'kernel'])
+            pretrained = pretrained_variables(model)
+            cost += weight_decay * tf.add_n([tf.nn.l2_loss(v.value) for v in variables if v.name == 'kernel' and id(v) not in pretrained])
     sgd_step(model, optimizer, tape.gradient(cost, variables), learning_rate, pretrained_factor)
     return cost
+
+
+def pretrained_variables(model):
+    """Identities of the trainable variables of pretrained layers, which are named as in pretrained.NETWORKS (set)."""
+    return {id(variable) for layer in model.layers if layer.name in NETWORKS for variable in layer.trainable_variables}
 
 
 def sgd_step(model, optimizer, gradients, learning_rate, pretrained_factor=PRETRAINED_FACTOR):
     """One step of plain SGD on all trainable variables of the model. To be compiled.
 
-    'SGD_clip': gradients are clipped to global norm 5.0. 'many_lr_audioset': pretrained layers, which are named as in
-    pretrained.NETWORKS, learn with the learning rate x pretrained_factor; nothing is clipped.
+    'SGD_clip': gradients are clipped to global norm 5.0. 'many_lr_audioset': pretrained layers learn with the learning
+    rate x pretrained_factor; nothing is clipped.
     """
     variables = model.trainable_variables
     if optimizer == 'SGD_clip':
@@ -50,7 +56,7 @@ def sgd_step(model, optimizer, gradients, learning_rate, pretrained_factor=PRETR
         for variable, gradient in zip(variables, gradients):
             variable.assign_sub(learning_rate * gradient)
         return
-    pretrained = {id(variable) for layer in model.layers if layer.name in NETWORKS for variable in layer.trainable_variables}
+    pretrained = pretrained_variables(model)
     if not pretrained:
         raise UserError(f'optimizer={optimizer!r} is not valid here, it has a learning rate of its own for a pretrained network: '
                         f"expected 'SGD_clip'")

@@ -338,11 +338,29 @@ def test_the_cheapest_of_nearly_equal_methods_is_recommended():
     accuracies = {'dear': [0.90, 0.92, 0.88, 0.91], 'cheap': [0.89, 0.92, 0.87, 0.92], 'worse': [0.50, 0.55, 0.45, 0.52]}
     rows = results(*({'method': method, 'fold': fold, 'accuracy': accuracy} for method, values in accuracies.items()
                      for fold, accuracy in enumerate(values)), {'method': 'worse', 'n_shot': '1', 'accuracy': 1.0})
-    best, equal = analysis.recommend(rows, ['cheap', 'dear', 'worse'].index)
-    assert (best['method'], best['name'], best['n_shot'], equal) == ('cheap', 'cheap', '5', ['dear'])
-    text = analysis.recommendation(best, equal)
+    best = analysis.recommend(rows, ['cheap', 'dear', 'worse'].index)
+    assert (best['method'], best['name'], best['n_shot'], best['equal']) == ('cheap', 'cheap', '5', ['dear'])
+    assert (best['worse'], best['better'], best['apart']) == (['worse'], [], [])
+    text = analysis.recommendation(best)
     assert text.startswith('Use cheap: accuracy 0.900 at n = 5, 95 % interval 0.') and text.endswith('Not distinguishable from it by these results: dear.')
-    best, equal = analysis.recommend(rows, ['worse', 'dear', 'cheap'].index)
+    best = analysis.recommend(rows, ['worse', 'dear', 'cheap'].index)
     assert best['method'] == 'dear'  # worse is not within the error
-    alone, equal = analysis.recommend(rows[rows['method'] == 'worse'], lambda method: 0)
-    assert analysis.recommendation(alone, equal).endswith('No other method was measured.')
+    alone = analysis.recommend(rows[rows['method'] == 'worse'], lambda method: 0)
+    assert analysis.recommendation(alone).endswith('No other method was measured.')
+
+
+def test_a_dearer_method_that_is_better_is_named():
+    """The cheap method is within the error of the best one, but worse on every fold."""
+    accuracies = {'dear': [0.70, 0.80, 0.90], 'cheap': [0.69, 0.795, 0.89], 'elsewhere': [0.1, 0.1, 0.1]}
+    rows = results(*({'method': method, 'fold': fold, 'accuracy': accuracy, 'seed': 7 * (method == 'elsewhere')}
+                     for method, values in accuracies.items() for fold, accuracy in enumerate(values)))
+    best = analysis.recommend(rows, ['cheap', 'dear', 'elsewhere'].index)
+    assert (best['method'], best['better'], best['apart'], best['equal'], best['worse']) == ('cheap', ['dear'], ['elsewhere'], [], [])
+    text = analysis.recommendation(best)
+    assert 'worse' not in text and text.endswith('More accurate, but they cost more: dear. Not comparable with it, for want of common draws: elsewhere.')
+
+
+def test_the_recommended_method_may_have_another_configuration_at_a_smaller_n():
+    rows = results({'accuracy': 0.5, 'config_hash': 'a'}, {'accuracy': 0.9, 'n_shot': '20', 'config_hash': 'b'})
+    best = analysis.recommend(rows, lambda method: 0)
+    assert (best['method'], best['name'], best['mean']) == ('VGG [b]', 'VGG', 0.9)
