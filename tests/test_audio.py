@@ -1,4 +1,6 @@
 """audio.read_audio: every format, rate and number of channels that data sets hold, and every way in which files are broken."""
+import errno
+import os
 import struct
 
 import av
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio import decode, read_audio, resample
+from audio import decode, read_audio, resample, stream
 from conftest import tone, write_sound
 from shared import UserError
 
@@ -417,6 +419,31 @@ def test_damage_in_the_middle_of_a_flac_is_not_passed_on(tmp_path):
     content[middle:middle + 20000] = bytes(20000)
     path.write_bytes(content)
     refused(path, 'truncated|not readable as audio')
+
+
+@pytest.mark.parametrize('place', [0.7, 0.8, 0.9])
+def test_a_stream_that_breaks_does_not_begin_again(tmp_path, place):
+    """The beginning was passed on already when the damage is found."""
+    path = write_sound(tmp_path / 'a.flac', np.random.default_rng(0).uniform(-0.5, 0.5, 20 * 16000), 16000)
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(content)
+    blocks = stream(path, 16000)
+    heard = len(next(blocks))
+    with pytest.raises(UserError, match='damaged|truncated'):
+        for block in blocks:
+            heard += len(block)
+    assert 5 * 16000 <= heard <= 20 * 16000
+
+
+@pytest.mark.parametrize('error', [errno.EACCES, errno.EIO])
+def test_a_file_that_cannot_be_read(tmp_path, monkeypatch, error):
+    path = write_sound(tmp_path / 'a.wav', STEPS, RATE)
+
+    def fail(*_):
+        raise OSError(error, os.strerror(error))
+    monkeypatch.setattr('builtins.open', fail)
+    refused(path, f'cannot be read \\({os.strerror(error)}\\): correct its permissions, or copy it again')
 
 
 def test_these_formats_can_be_written_here():

@@ -113,6 +113,8 @@ def test_us8k_exact(run, us8k, index, tmp_path):
 
     paths, truth, classes = index('us8k')
     assert len(paths) == 100 and len(truth) == 30 and classes == US8K
+    recordings = (folder / 'recordings_us8k.tsv').read_text().splitlines()
+    assert recordings == [f'{i}\t{1000 + i}' for i in range(100)]
     for k in range(10):
         folders = {part: {int(key) // 10 + 1 for key in truth[k, part]} for part in ('train', 'val', 'test')}
         assert folders['test'] == {k + 1}
@@ -309,7 +311,7 @@ def esc_table(tmp_path):
     return folder
 
 
-def test_esc_folders_exact(run, esc_folders, index):
+def test_esc_folders_exact(run, esc_folders, index, tmp_path):
     code, output = run('index_esc.py', esc_folders)
     assert code == 0, output
     assert '.txt: 1 file ignored' in output and 'without extension: 1 file ignored' in output
@@ -321,6 +323,8 @@ def test_esc_folders_exact(run, esc_folders, index):
         assert truth[k, 'test'] == {str(c * 10 + k * 2 + take): c for c in range(3) for take in range(2)}
         assert set(truth[k, 'train']) == set(paths) - set(truth[k, 'test'])
     assert len(truth) == 10  # no validation part
+    recordings = (tmp_path / 'data/index/esc10/recordings_esc10.tsv').read_text().splitlines()
+    assert recordings[:2] == ['0\t1001', '1\t1001'] and len({line.split('\t')[1] for line in recordings}) == 15
 
 
 def test_esc_table_exact(run, refused, esc_table, index, tmp_path):

@@ -266,6 +266,17 @@ def test_without_results_there_is_no_best_method(data, tmp_path):  # noqa: F811
     refused(warm('fit.py', 'tones', data_folder=folder), 'no method was measured on tones', 'reproduce.py own datasets=tones')
 
 
+def test_settings_that_won_must_be_those_of_the_classifier(data, tmp_path):  # noqa: F811
+    """The recommended accuracy would be that of another classifier."""
+    folder = commands.copy_of(commands.tones(), tmp_path / 'data')
+    shutil.rmtree(folder / 'experiments', ignore_errors=True)
+    succeeded(warm('knn_mfcc.py', 'dataset=tones', 'n_shot=2', 'metric=euclidean', data_folder=folder))
+    refused(warm('fit.py', 'tones', data_folder=folder), 'knn_mfcc was measured with metric=euclidean', 'add these as key=value',
+            '--method "knn_mfcc"')
+    for options in (['metric=euclidean'], ['--method', 'knn_mfcc', '--name', 'other']):
+        assert 'classifier: ' in succeeded(warm('fit.py', 'tones', *options, data_folder=folder))
+
+
 @pytest.mark.parametrize('method, options', [('knn_mfcc', []), ('proto', ['max_epochs=1', 'filters=4']), ('TIMBRE', ['epochs=2'])])
 def test_other_methods(here, method, options, tmp_path):
     """Every kind of model is fitted to all clips, opened and applied."""

@@ -7,7 +7,7 @@ import pytest
 import config_file
 import configuration
 import representation
-from configuration import CHECKS, check, configure, parse_overrides
+from configuration import CHECKS, check, configure, differences, parse_overrides
 from conftest import CLASSES
 from methods import METHODS
 from shared import UserError, write_dataset
@@ -91,6 +91,17 @@ def test_machine_i_is_below_n_machines(arguments):
 def test_n_shot_infinity_means_all(index, monkeypatch):
     monkeypatch.setitem(config_file.config_sl['spec'], 'n_shot', math.inf)
     assert configure('config_sl', 'spec', ['dataset=toy'])['n_shot'] == 'all'
+
+
+def test_long_values_are_no_paths(index):
+    """A path of more than 255 letters would be an error of the operating system."""
+    assert configure('config_sl', 'spec', ['dataset=toy', f'gt_test={"x" * 300}'])['gt_test'] == 'x' * 300
+
+
+def test_keys_of_another_version_are_a_difference():
+    """Experiments that it left in the folder do not stop new ones."""
+    assert differences({'n_shot': 5, 'keep_weights': True}, {'n_shot': 5}) == ['keep_weights']
+    assert differences({'n_shot': 5, 'keep_weights': True}, {'n_shot': 5, 'keep_weights': True}) == []
 
 
 def test_unknown_configuration_lists_the_known(index):

@@ -137,6 +137,13 @@ def test_parts_not_asked_for_are_none(folder):
     assert load(parts=('test',)).test == TEST
 
 
+def test_labels_of_a_set_that_is_not_loaded_are_those_of_its_own_file(folder):
+    """The state of the data is the same for a script that trains and for one that only scores."""
+    write_text(folder / 'subset.tsv', ''.join((folder / 'gt_toy_fold0_train.tsv').read_text().splitlines(keepends=True)[:3]))
+    subset = load('gt_train=index/toy/subset.tsv', n_shot=1)
+    assert load('gt_train=index/toy/subset.tsv', parts=('test',)).data['all'] == subset.data['all'] != load().data['all']
+
+
 @pytest.mark.parametrize('part, other, line', [('train', 'test', '6\t[1.0, 0.0, 0.0]'), ('train', 'val', '10\t[0.0, 1.0, 0.0]'),
                                                ('val', 'test', '8\t[0.0, 0.0, 1.0]')])
 def test_an_id_in_two_parts(folder, part, other, line):

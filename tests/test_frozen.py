@@ -8,14 +8,18 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
+import analysis
 import classifier
 import commands
+import embeddings
 import mobilenet
+import page
 import pretrained
 import shallow
 import yamnet
 from commands import ROOT, experiments, models, refused, rows, succeeded, warm
 from config_file import config_frozen, config_knn_audioset, config_methods, config_transfer, config_transfer_proto
+from results import results_so_far
 from shared import UserError
 from test_torch_file import write_tensors
 from test_yamnet import write_weights
@@ -167,6 +171,28 @@ def test_embeddings_are_computed_once_and_anew_for_another_layer(data):
     assert sizes == {384, 512}
     methods = {row[4] for row in rows(data / 'experiments/results.tsv')[1:]}
     assert {'mn04 nearest', 'mn04 logistic regression'} <= methods
+
+
+def test_a_random_split_learns_from_as_many_clips_as_the_folds_do(data, monkeypatch):
+    """Of the frozen network at the largest n; without results there, nothing is told."""
+    monkeypatch.setenv('DATA_FOLDER', str(data))
+    succeeded(warm('frozen.py', 'mn04', 'dataset=tones', 'fold=1', 'n_shot=2', 'num_experiment_runs=1', checkpoint(data, 'mn04'), data_folder=data))
+    found = analysis.newest(results_so_far())
+    found = found[(found['dataset'] == 'tones') & (found['method'] == 'mn04 class mean') & (found['n_shot'] == '2')]
+    recordings, stacked = {str(i): str(i // 2) for i in range(27)}, []
+    stack = shallow.stack
+    monkeypatch.setattr(shallow, 'stack', lambda features, keys: stacked.append(len(keys)) or stack(features, keys))
+    text = page.naive_split(found, recordings)
+    assert text.startswith('21 clips come from') and 'reaches' in text and 'a random split' in text
+    assert set(stacked[::2]) == {6} and sum(stacked[1::2]) == 21  # 2 of each of 3 classes; every clip is tested once
+    assert page.naive_split(found, {}) is None
+    larger = found.iloc[:1].assign(n_shot='5', method='TIMBRE', label='TIMBRE')
+    assert page.naive_split(pd.concat([found, larger]), recordings) is None
+
+
+def test_files_to_embed_must_be_named():
+    with pytest.raises(UserError, match='no sound file was named'):
+        embeddings.embed_files([])
 
 
 def test_a_long_clip_is_the_mean_of_its_windows():

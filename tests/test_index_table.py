@@ -6,7 +6,7 @@ import soundfile
 from audio import decode, decode_segment, seconds_of
 from commands import refused, succeeded, warm
 from representation import Representation
-from shared import UserError, array_name, content_digest, read_recordings, split_segment
+from shared import UserError, array_name, content_digest, in_seconds, read_recordings, split_segment
 
 RATE = 22050
 TONES = {'low': 300, 'high': 4000}
@@ -83,6 +83,7 @@ def test_names_and_digests_of_parts(recordings):
     assert array_name('x/r0.wav#t=1,2.5') == 'x/r0__1-2.5' and array_name('x/r0.b.wav') == 'x/r0.b'
     assert content_digest(a) == content_digest(recordings / 'r0.wav') + '#1,2' != content_digest(b)
     assert split_segment('a#t=1,2.wav')[1] is None
+    assert [in_seconds(time) for time in (36000.25, 0.00002, 1234567.0, 10.0, 0.0)] == ['36000.25', '0.00002', '1234567', '10', '0']
 
 
 def test_labels_of_files(recordings, tmp_path):

@@ -89,6 +89,15 @@ def test_configurations_are_those_of_the_scripts(toy):
         assert job.identity == ('toy', 0, '2', 7, job.run, config_hash(script | task.identity), data_hash(task.data))
 
 
+def test_another_resampler_makes_mfccs_of_their_own(toy):
+    opened = plan('methods=knn_mfcc,TIMBRE', 'resampler=kaiser_2018', 'n_mels=96')
+    mfcc, mel = (opened.configure(method, 'toy', 0, 1, 1) for method in ('knn_mfcc', 'TIMBRE'))
+    assert mfcc['audio_representation_folder'] == 'audio_representation/toy-resamplerkaiser_2018__mfcc/' and mfcc['resampler'] == 'kaiser_2018'
+    assert mel['audio_representation_folder'] == 'audio_representation/toy-resamplerkaiser_2018-n_mels96__time-freq/'
+    plain = plan('methods=knn_mfcc,TIMBRE', 'n_mels=96').configure('knn_mfcc', 'toy', 0, 1, 1)
+    assert plain['audio_representation_folder'] == 'audio_representation/toy__mfcc/'
+
+
 def test_every_method_of_every_plan_exists():
     for name, config in config_file.config_reproduce.items():
         assert set(config['methods']) <= set(config_file.config_methods), name

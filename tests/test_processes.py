@@ -92,7 +92,8 @@ def test_processes_of_a_plan(monkeypatch, overrides, visible, names):
         monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
     found = processes.environments(configure('config_reproduce', 'demo', overrides))
     assert list(found) == names
-    assert all(variables == ({'CUDA_VISIBLE_DEVICES': name[4:]} if name.startswith('GPU') else {}) for name, variables in found.items())
+    assert all(variables == ({'CUDA_DEVICE_ORDER': 'PCI_BUS_ID', 'CUDA_VISIBLE_DEVICES': name[4:]} if name.startswith('GPU') else {})
+               for name, variables in found.items())
 
 
 @pytest.mark.parametrize('overrides, message', [

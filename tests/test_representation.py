@@ -54,6 +54,8 @@ def test_mel_is_librosas(length, rate, n_fft, hop, n_mels):
 def test_mel_bands_are_librosas_bit_for_bit(rate, n_fft, n_mels):
     expected = reference(librosa.filters.mel, sr=rate, n_fft=n_fft, n_mels=n_mels).T
     np.testing.assert_array_equal(mel_basis(rate, n_fft, n_mels).toarray(), expected)
+    above = reference(librosa.filters.mel, sr=rate, n_fft=n_fft, n_mels=n_mels, fmin=60).T
+    np.testing.assert_array_equal(mel_basis(rate, n_fft, n_mels, 60).toarray(), above)
     settings = {'type': 'time-freq', 'spectrogram_type': 'mel', 'resample_sr': rate, 'n_fft': n_fft, 'n_mels': n_mels}
     assert empty_bands(settings) == sum(not band.any() for band in expected)
     assert empty_bands({**settings, 'spectrogram_type': 'stft'}) == 0
@@ -545,6 +547,20 @@ def test_a_file_that_breaks_later_leaves_the_index(data_folder):
     (audio / 'bird/2.wav').write_bytes(b'')
     assert list(store(settings())) == ['2']
     assert 'bird/2.wav' not in names_in(folder_of(data_folder) / 'index.tsv')
+
+
+def test_a_file_without_permission_does_not_stop_the_others(data_folder, monkeypatch):
+    make_dataset(data_folder)
+    known = representation.content_digest
+
+    def digest(path):
+        if str(path).endswith('bird/2.wav'):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return known(path)
+    monkeypatch.setattr(representation, 'content_digest', digest)
+    refused = store(settings())
+    assert list(refused) == ['2'] and 'cannot be read (Permission denied): correct its permissions' in refused['2']
+    assert len(list(folder_of(data_folder).rglob('*.npy'))) == 14
 
 
 def test_all_files_refused(data_folder):

@@ -416,5 +416,7 @@ def test_keys_of_spectrograms_make_a_representation_of_their_own(tones, tmp_path
     tables = [{row[0]: row[2] == row[3] for row in rows(models(folder)[0] / 'test_predictions.tsv')[1:]} for folder in experiments(data)]
     gained, lost = (sum(a[key] and not b[key] for key in a) for a, b in (tables[::-1], tables))
     assert f'{gained} clips are right only in {two}, {lost} only in {one}: McNemar, p = ' in text
-    assert f'difference {(gained - lost) / 9:+.3f}, on 9 common test clips, 1 run(s)' in text and 'representation' in text
+    assert f'difference {(gained - lost) / 9:+.3f}, on 9 common test clips, 1 run(s)' in text
+    told, = re.findall('settings that differ: (.*)', text)
+    assert 'representation' in told.split('; ') and not any(part.startswith((';', ',')) for part in told.split('; '))
     refused(warm('report.py', f'compare={one}', data_folder=data), 'expected two experiments')

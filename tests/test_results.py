@@ -102,10 +102,16 @@ def test_hashes_are_equal_for_other_data_draws_and_runs(index, options):
 
 @pytest.mark.parametrize('option', ['epochs=20', 'learning_rate=0.2', 'model_number=2', 'pre_processing=log10000',
                                     'weight_decay=None', 'test_hop=42',
-                                    'n_frames=64', 'load_model=x', 'param_train_sampling=2', 'normalize=train',
+                                    'n_frames=64', 'load_model=x', 'param_train_sampling=2', 'normalize=train', 'statistics_passes=30',
                                     'gt_val=index/{dataset}/gt_{dataset}_fold{fold}_val.tsv'])
 def test_hashes_differ_for_anything_else(index, option):
     assert config_hash(sl(option)) != config_hash(sl())
+
+
+def test_options_that_came_later_leave_old_hashes_as_they_are(index):
+    config = sl()
+    assert config['statistics_passes'] == 0
+    assert config_hash({key: value for key, value in config.items() if key != 'statistics_passes'}) == config_hash(config)
 
 
 def test_hashes_tell_representations_apart(index):

@@ -366,6 +366,33 @@ def test_the_first_epoch_trains_nothing(tones, untrained):
     assert not same_weights(untrained, train(tones, 'epochs=2')[0])
 
 
+def test_new_statistics_change_nothing_else(tones):
+    """spec_plus trains as spec does, then estimates the statistics of batch normalisation anew, the same ones every time."""
+    arguments = 'epochs=4', 'statistics_passes=3'
+    (plain, log), (new, new_log), (again, _) = (train(tones, *more, configuration=name) for name, more in (
+        ('spec', arguments[:1]), ('spec_plus', arguments), ('spec_plus', (*arguments, 'resume=False'))))
+    assert [row['train_cost'] for row in log] == [row['train_cost'] for row in new_log]
+    ours, others = weights(new), weights(plain)
+    differing = {name for name in ours if ours[name].tobytes() != others[name].tobytes()}
+    assert len(differing) == 2  # mean and variance of the one normalised layer
+    assert same_weights(new, again)
+    succeeded(warm('sl_evaluate.py', new.parent.name, data_folder=tones))
+    assert rows(tones / 'experiments/results.tsv')[-1][4] == 'TIMBRE, new statistics'
+
+
+def test_validation_scores_the_new_statistics(tones, monkeypatch):
+    """The best epoch is chosen by the network as it will be used: its stored weights give the accuracy in the log."""
+    part = 'index/tones/gt_tones_fold1_val.tsv'
+    model, log = train(tones, 'fold=1', 'epochs=3', 'statistics_passes=2', 'val_hop=1', f'gt_val={part}', configuration='spec_plus')
+    monkeypatch.setenv('DATA_FOLDER', str(tones))
+    import classifier
+    paths = {key: path for key, path in rows(tones / 'index/tones/index_tones_folds_all.tsv')}
+    files = [tones / 'audio' / paths[line.split('\t')[0]] for line in (tones / part).read_text().splitlines()]
+    decided = classifier.load(model.parent.name).predict(files)
+    right = np.mean([Path(file).parent.name == best for file, best in zip(decided['file'], decided['best'])])
+    assert right == pytest.approx(max(float(row['val_accuracy']) for row in log), abs=1e-6)
+
+
 @pytest.mark.parametrize('as_path', [lambda model: model.relative_to(model.parents[2]), lambda model: Path(*model.parts[-2:]),
                                      lambda model: model], ids=['below DATA_FOLDER', 'below experiments', 'absolute'])
 def test_load_model_starts_from_those_weights(tones, untrained, as_path):
