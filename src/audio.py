@@ -357,8 +357,8 @@ def ffmpeg_blocks(path, seconds=5):
 def whole_mp3(path, samples, promised, rate):
     """The samples of an MP3 file, decoded again by FFmpeg if it holds more than libsndfile has decoded.
 
-    libsndfile stops at the length that the first header tells or that it estimates: of joined files, and of a variable bit rate without
-    a header, a part is missing. It also decodes less than a truncated file promises.
+    libsndfile stops at the length that the first header tells or that it estimates. So it misses a part of joined files, and of files
+    with a variable bit rate and no header. It also decodes less than a truncated file promises.
     """
     held = rate * mp3_seconds(path)
     if held > (1 + TOLERANCE) * len(samples) + PADDING * rate:

@@ -173,7 +173,7 @@ def find_pairs(paths, identical, prints, labels, classes, report):
     for kind, severity in (('identical', 'error'), ('near-duplicate', 'warning')):
         found = two[two['kind'] == kind]
         if len(found):
-            report.add(severity, f'{len(found)} pairs of {kind} files are in two classes: ' + listing(map(' = '.join, zip(found['file'], found['other'])), 4),
+            report.add(severity, f'{len(found)} pair{"s" * (len(found) > 1)} of {kind} files in two classes: ' + listing(map(' = '.join, zip(found['file'], found['other'])), 4),
                        'Keep the one whose class is right')
     return pairs
 
@@ -187,7 +187,7 @@ def judge_recordings(args, paths, names, identical, pairs, report):
         return list(paths)
     apart = pairs[[recordings[row.i] != recordings[row.j] for row in pairs.itertuples()]]
     if len(apart):
-        report.add('warning', f'{len(apart)} pairs of near-duplicates count as different recordings: '
+        report.add('warning', f'{len(apart)} pair{"s" * (len(apart) > 1)} of near-duplicates, counted as different recordings: '
                    + listing([f'{row.file} = {row.other} ({row.similarity:.2f})' for row in apart.itertuples()], 4),
                    'If they were cut from one recording, results would be too good: remove one of each pair, or name what they have in common '
                    'with --group')

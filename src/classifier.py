@@ -279,7 +279,8 @@ def windows(blocks, length, hop):
 def events(rows):
     """Merge the windows of one file into events: a DataFrame with start, end, class and probability (the mean).
 
-    A window speaks for its middle, half the way to its neighbours; windows with the same answer that follow each other are one event.
+    Each window counts from halfway to the window before it to halfway to the next one. Windows with the same answer that follow each
+    other are one event.
     Windows that are none of the classes make no event.
     """
     middle = ((rows['start'] + rows['end']) / 2).to_numpy()

@@ -1,4 +1,4 @@
-"""All options: one dictionary per experiment. Copy an entry, rename it, edit it. Nothing is computed here.
+"""All options: one dictionary per experiment. Copy an entry, rename it, edit it.
 
 Every key can also be set for one run on the command line: `python sl_train.py spec dataset=us8k fold=3 n_shot=5`.
 **NAME inserts the keys that several entries share; a key that follows it overrides them.
@@ -243,7 +243,7 @@ config_transfer = {
 
         # experiment
         **RUNS_OF_NETWORKS,
-        'save_weights': True,                         # 289 MB per run, which transfer_evaluate.py needs. False: evaluate right
+        'save_weights': True,                         # 289 MB per run of VGGish; transfer_evaluate.py needs them. False: evaluate right
                                                       # after training, keep the last layer and the results
 
         # evaluation
@@ -302,7 +302,7 @@ config_transfer_proto = {
 
         # experiment
         **RUNS_OF_NETWORKS,
-        'save_weights': False,                        # True: 289 MB per run. The results do not need them
+        'save_weights': False,                        # True: 289 MB per run of VGGish. The results do not need them
 
         # evaluation
         'test_batch_size': 64,                        # examples
@@ -439,7 +439,7 @@ config_methods = {                                    # name in plans: dictionar
 }
 
 config_reproduce = {                                  # further keys are set in every method that has them
-    'paper': {                                        # everything of the study
+    'paper': {                                        # all methods, those of later networks too, on the study's data sets
         'datasets': ['us8k', 'asc'],
         'folds': 'all',                               # a list, or 'all' folds of the data set
         'n_shots': [1, 2, 5, 10, 20, 50, 100],        # clips per class; larger than the smallest class: left out

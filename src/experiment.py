@@ -194,7 +194,7 @@ class Experiment:
 
     @classmethod
     def _create(cls, config, sounds):
-        """A new folder. It gets its name when config.json is in it: what a kill leaves has another name and is removed here."""
+        """A new folder. It gets its name when config.json is in it. A killed process leaves a folder with a temporary name, which is removed here."""
         for leftover in experiments_folder().glob('.tmp-fold_*'):
             shutil.rmtree(leftover, ignore_errors=True)
         folder = stamped(experiments_folder(), f'fold_{config["fold"]}_')

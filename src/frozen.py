@@ -6,7 +6,7 @@ Usage:  CUDA_VISIBLE_DEVICES=0 python frozen.py mn04
 Reads:  weights of the network (aux/download.py mn04), audio_representation/<dataset>__<type>/ (preprocess.py) and
         index/<dataset>/.
 Writes: audio_representation/<dataset>__<type>__<network>_<digest>/ (embeddings, computed once), experiments/fold_<fold>_<seconds>/
-        (train_ids.tsv and results per run), a row per run in experiments/results.tsv; all under DATA_FOLDER.
+        (config.json, sounds.tsv, train_ids.tsv and results per run), a row per run in experiments/results.tsv; all under DATA_FOLDER.
 """
 from methods import train_from_command_line
 from shared import run_script

@@ -5,7 +5,7 @@ Usage:  CUDA_VISIBLE_DEVICES=0 python knn_audioset.py
 Reads:  weights of the network (aux/download.py vggish or mn04, mn10, yamnet), audio_representation/<dataset>__<type>/
         (preprocess.py audioset or mn04, mn10, yamnet) and index/<dataset>/. Without an entry: VGGish, as in the study.
 Writes: audio_representation/<dataset>__<type>__<network>_<digest>/ (embeddings), experiments/fold_<fold>_<seconds>/
-        (train_ids.tsv and results per run), a row per run in experiments/results.tsv; all under DATA_FOLDER.
+        (config.json, sounds.tsv, train_ids.tsv and results per run), a row per run in experiments/results.tsv; all under DATA_FOLDER.
 """
 from methods import train_from_command_line
 from shared import run_script

@@ -3,8 +3,8 @@
 Usage:  python knn_mfcc.py
         python knn_mfcc.py dataset=us8k fold=3 n_shot=5 metric=euclidean
 Reads:  index/<dataset>/ and the sound files.
-Writes: audio_representation/<identifier>__mfcc/ (features), experiments/fold_<fold>_<seconds>/ (train_ids.tsv and results
-        per run), a row per run in experiments/results.tsv; all under DATA_FOLDER.
+Writes: audio_representation/<identifier>__mfcc/ (features), experiments/fold_<fold>_<seconds>/
+        (config.json, sounds.tsv, train_ids.tsv and results per run), a row per run in experiments/results.tsv; all under DATA_FOLDER.
 """
 import sys
 

@@ -30,8 +30,8 @@ LEGEND = '''\
   the reference's spread, its standard deviation over runs. A mean of few runs, ours or theirs, is easily outside by chance.
 - Paired comparisons use draws that both methods have: the same fold, n, seed, run and data, hence the same training clips. p is of
   the two-sided paired t-test, over the folds' mean differences where there are several folds, else over runs; p as such is not
-  corrected for the number of comparisons, p (Holm) is, for all pairs of methods at the same n (all in `paired.tsv`). There is none
-  for fewer than two differences, or where all are equal but not 0. The best method was chosen by the same results, which flatters
+  corrected for the number of comparisons, p (Holm) is, for all pairs of methods at the same n (all in `paired.tsv`). p is empty
+  for fewer than two differences, and where all are equal but not 0. The best method was chosen by the same results, which flatters
   it: p (Holm) allows for that, the difference and its interval do not.
 - Times are sums over the results above. Representations, starting TensorFlow and runs without a result are not in them.
 '''
@@ -336,7 +336,7 @@ TITLE = '# Results in full'
 def full_results(rows, readme='README.md'):
     """docs/results.md (Markdown); it depends on `rows`, config_file.py and the references alone."""
     found = tables(rows)
-    text = [TITLE, f'All of what [{readme}](../{readme}) shows a part of, written by the same command.']
+    text = [TITLE, f'[{readme}](../{readme}) shows some of these methods. The same command writes both files.']
     for dataset in sorted(set(rows['dataset'])):
         text += [f'## {dataset}', *analysis.left_out(rows[rows['dataset'] == dataset]),
                  *overview(rows, dataset, f'{dataset}_all.png', without_weights(dataset)), *details(dataset, *found)]

@@ -78,12 +78,12 @@ def test_the_same_sound_in_two_classes_and_near_duplicates(folder, tmp_path):
     write_sound(folder / 'dog/louder.wav', 1.7 * samples, RATE)
     write_sound(folder / 'dog/cut.mp3', 0.5 * samples[5000:-3000], RATE)
     code, _, tables = check(folder, tmp_path)
-    assert code == 2 and '1 pairs of identical files are in two classes: dog/doga.wav = rain/copy.wav' in findings(tables, 'error')
+    assert code == 2 and '1 pair of identical files in two classes: dog/doga.wav = rain/copy.wav' in findings(tables, 'error')
     pairs = tables['pairs']
     near = {frozenset(pair) for pair in pairs[pairs['kind'] == 'near-duplicate'][['file', 'other']].values.tolist()}
     same = {'dog/dogb.wav', 'dog/louder.wav', 'dog/cut.mp3'}
     assert near == {frozenset({a, b}) for a in same for b in same if a < b}
-    assert '3 pairs of near-duplicates count as different recordings' in findings(tables, 'warning')
+    assert '3 pairs of near-duplicates, counted as different recordings' in findings(tables, 'warning')
 
 
 def test_too_few_recordings_and_names_that_look_like_recordings(tmp_path):
