@@ -380,6 +380,17 @@ def test_new_statistics_change_nothing_else(tones):
     assert rows(tones / 'experiments/results.tsv')[-1][4] == 'TIMBRE, new statistics'
 
 
+def test_prototypical_networks_with_new_statistics(tones):
+    """The moving averages of every layer of batch normalisation differ, and so may the epoch at which training stops."""
+    found = []
+    for entry in ('spec', 'spec_plus'):
+        succeeded(warm('proto.py', entry, 'dataset=tones', 'n_shot=2', 'max_epochs=1', 'filters=4', data_folder=tones))
+        found.append(weights(models(experiments(tones)[-1])[0]))
+    assert rows(tones / 'experiments/results.tsv')[-1][4] == 'proto, 4 filters, new statistics'
+    differing = {name for name in found[0] if found[0][name].tobytes() != found[1][name].tobytes()}
+    assert len(differing) == 2 * 6  # mean and variance; the first epoch trains the same weights
+
+
 def test_validation_scores_the_new_statistics(tones, monkeypatch):
     """The best epoch is chosen by the network as it will be used: its stored weights give the accuracy in the log."""
     part = 'index/tones/gt_tones_fold1_val.tsv'
