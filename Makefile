@@ -34,16 +34,16 @@ demo: $(VENV)/ready
 own: $(VENV)/ready
 	@test -n "$$AUDIO" || { echo "error: name your folder of class folders: make own AUDIO=/path/to/folder" >&2; exit 1; }
 	@$(FETCH_MN04)
-	@name=$${NAME:-$$(basename "$$AUDIO" | tr -c 'A-Za-z0-9_.\n-' '_')} && weights=$(if $(MN04),$$(realpath -e "$$MN04")) && \
-	   { (cd src && ../$(PY) check.py "$$AUDIO" --name "$$name"); code=$$?; test $$code -eq 0 -o $$code -eq 3; } && \
-	   $(PY) aux/index_folder.py "$$AUDIO" "$$name" --folds auto && cd src && \
+	@audio=$$(realpath -ms "$$AUDIO") && name=$${NAME:-$$(basename "$$audio" | tr -c 'A-Za-z0-9_.\n-' '_')} && weights=$(if $(MN04),$$(realpath -e "$$MN04")) && \
+	   { (cd src && ../$(PY) check.py "$$audio" --name "$$name"); code=$$?; test $$code -eq 0 -o $$code -eq 3; } && \
+	   $(PY) aux/index_folder.py "$$audio" "$$name" --folds auto && cd src && \
 	   ../$(PY) reproduce.py own datasets="$$name" $(CHECKPOINT) && \
 	   echo && echo "next: cd src" && \
 	   echo "      ../$(PY) fit.py $$name $(CHECKPOINT_SHOWN)" && \
-	   echo "      ../$(PY) classify.py $$name /path/to/new/recordings --csv out.csv $(if $(MN04),--checkpoint $$weights)"
+	   echo "      ../$(PY) classify.py $$name /path/to/new/recordings --csv out.csv $(if $(MN04),--checkpoint '$$weights')"
 
 CHECKPOINT       = $(if $(MN04),"checkpoint=$$weights")
-CHECKPOINT_SHOWN = $(if $(MN04),checkpoint=$$weights)
+CHECKPOINT_SHOWN = $(if $(MN04),'checkpoint=$$weights')
 FETCH_MN04       = $(if $(MN04),:,$(PY) aux/download.py mn04 >$(VENV)/download.log 2>&1 || echo "mn04 could not be fetched" \
 	   "($$(tail -n 1 $(VENV)/download.log | cut -c 1-150) ...): its methods are left out. MN04=/path/to/mn04_as_mAP_432.pt names a copy")
 

@@ -49,7 +49,7 @@ def refuse_equal_sub_folders(folder, found):
                         f'folder. {INSIST.replace("these", "the upper")}')
 
 
-def refuse_alike(classes):
+def refuse_alike(classes, remedy='put its clips into one folder; otherwise rename a folder'):
     """Raise UserError when class names differ only in upper case, blanks or the Unicode form, or have blanks around them."""
     padded = [name for name in classes if name != name.strip()]
     if padded:
@@ -61,8 +61,7 @@ def refuse_alike(classes):
     # ascii: the two Unicode forms of one letter look the same when they are printed
     alike = [' and '.join(map(ascii, names)) for names in same.values() if len(names) > 1]
     if alike:
-        raise UserError(f'class names that look alike: {listing(alike)}. If they are one class, put its clips into one folder; '
-                        'otherwise rename a folder')
+        raise UserError(f'class names that look alike: {listing(alike)}. If they are one class, {remedy}')
 
 
 def split_folders(folder):

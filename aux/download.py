@@ -279,7 +279,7 @@ def main():
         return
 
     source = SOURCES[args.name]
-    target = default = data_folder() / source.place
+    target = default = (data_folder() / source.place).resolve()  # a link leads to the disk that has the room
     if args.folder:
         target = args.folder.expanduser().resolve() / ('' if source.content else default.name)
     folder = target.parent / f'{target.name}.download'
@@ -290,7 +290,7 @@ def main():
         install(source, target, folder, args.mirror, args.keep_archive)
 
     if folder.exists():
-        print(f'{folder}: the archives; remove them when you do not need them any more')
+        print(f'{folder} holds the archives: remove it when you do not need them any more')
     if not source.content and target != default:
         print(f'note: the scripts look for {default}: move it there, or pass checkpoint={target} to them')
     print(f'next: {source.next.format(shlex.quote(str(target)))}')

@@ -66,11 +66,11 @@ def main():
     refuse_copies(identical, paths, parts, 'parts', 'Keep the files of one part, and move the others away')
     recordings = find_recordings(paths, names, args.group, identical)
 
-    folds = [existing_split(parts, recordings)] if args.split_folders else new_split(args, labels, recordings, classes)
+    folds, division = ([existing_split(parts, recordings)], None) if args.split_folders else new_split(args, labels, recordings, classes)
     background = [] if args.split_folders else read_background(args.folder)
     if background:
         print(f'background: {len(background)} sounds that are of no class')
-    finish(args, args.folder, paths, labels, classes, folds, recordings=recordings, background=background)
+    finish(args, args.folder, paths, labels, classes, folds, division, recordings=recordings, background=background)
 
 
 if __name__ == '__main__':

@@ -3,8 +3,8 @@
 Usage: python aux/index_table.py <folder> <name> --labels labels.csv [options of aux/index_folder.py for splits]
        python aux/index_table.py <folder> <name> --annotations [table ...] [--around 2]
 Reads: labels.csv has the columns file and label. Annotations are Audacity label tracks (start, end, label), Raven selection tables, or CSV
-       files with the columns file, start, end and label; times are in seconds. Without names, all .txt, .tsv and .csv files of the
-       folder are read. A table without a column for the file belongs to the recording of the same name: night.txt, night.labels.txt and
+       files with the columns file, start, end and label; times are in seconds. Of Raven's tables over several files, the column File
+       Offset (s) counts, and of views other than spectrograms none. Without names, all .txt, .tsv and .csv files of the folder are read. A table without a column for the file belongs to the recording of the same name: night.txt, night.labels.txt and
        night.Table.1.selections.txt to night.wav.
 Writes: index/<name>/ under DATA_FOLDER. No sound is cut: a clip is listed as night.wav#t=1.5,3.
 
@@ -17,14 +17,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
 from split_options import add_split_arguments, check_numbers, new_split
-from indexing import audio_files, existing_folder, finish, parser, read_csv, read_table, refuse_other_folder, refuse_repeated, refuse_unusable
+from class_folders import refuse_alike
+from indexing import audio_files, existing_folder, finish, parser, read_csv, read_table, refuse_other_folder, refuse_repeated
 from recordings import find_recordings, identical_files, refuse_copies
+from audio import seconds_of
 from shared import UserError, in_seconds, listing, run_script, split_segment
 
 # names of columns in tables of annotations, in lower case
 FILE = ('file', 'filename', 'begin file', 'begin path', 'recording')
 START, END = ('start', 'begin time (s)', 'onset'), ('end', 'end time (s)', 'offset')
 LABEL = ('label', 'class', 'annotation', 'species', 'call type', 'tags')
+OFFSET, VIEW = ('file offset (s)',), ('view',)  # of Raven
 REMEDY = 'correct the table'
 
 
@@ -36,51 +39,69 @@ def sound_files(folder):
 def read_labels(table, sounds):
     """Clips of a CSV file with the columns file and label: list of (path, label, where)."""
     rows = read_csv(table, ['file', 'label'], 'give a CSV file with the columns file and label')
-    refuse_repeated([(where, row['file']) for where, row in rows])
+    refuse_repeated([(where, row['file']) for where, row in rows], REMEDY)
+    for where, row in rows:
+        check_label(row['label'], where)
     return [(find(row['file'], sounds, where), row['label'], where) for where, row in rows]
 
 
-def find(name, sounds, where):
-    """The path of a sound that a table names, with or without folders and ending. Raises UserError unless there is exactly one."""
+def check_label(label, where):
+    if not label:
+        raise UserError(f'{where}: the label is empty: {REMEDY}')
+
+
+def find(name, sounds, where, near=None):
+    """The path of a sound that a table names, with or without folders and ending. Raises UserError unless there is exactly one.
+
+    Args:
+        near: folder of the table, relative to that of the sounds, where the sound is looked for first; None: all folders are alike.
+    """
     name = Path(name.replace('\\', '/')).as_posix()
     if name in sounds:
         return name
     found = [path for path in sounds if Path(path).name == Path(name).name]
     found = found or [path for path in sounds if Path(path).stem == Path(name).name]
+    found = [path for path in found if Path(path).parent == near] or found
     if len(found) != 1:
         raise UserError(f'{where}: {name!r} is {"no sound file" if not found else f"the name of {len(found)} sound files"} in the folder: '
                         f'{REMEDY}, or give the path below the folder')
     return found[0]
 
 
-def read_annotations(table, sounds, around):
-    """Clips of a table of annotations: list of (path#t=start,end, label, where)."""
+def read_annotations(table, folder, sounds, around):
+    """Clips of a table of annotations: list of (path#t=start,end, label, where). `sounds`: paths relative to `folder`."""
     delimiter = ',' if table.suffix.lower() == '.csv' else '\t'
     rows = read_table(table, delimiter, REMEDY)
     if is_number(rows[0][1][0]):  # an Audacity label track has no header
-        columns, place, rows = (None, 0, 1, 2), None, [row for row in rows if row[1][0] != '\\']  # its lines about frequencies
+        columns, rows = (None, 0, 1, 2, None), [row for row in rows if row[1][0] != '\\']  # its lines about frequencies
     else:
         header = [cell.lower() for cell in rows.pop(0)[1]]
-        columns = [next((header.index(name) for name in names if name in header), None) for names in (FILE, START, END, LABEL)]
-        place = columns[0]
+        *columns, view = (next((header.index(name) for name in names if name in header), None) for names in (FILE, START, END, LABEL, OFFSET, VIEW))
         if columns[1] is None or columns[2] is None or columns[3] is None:
             raise UserError(f'{table} needs columns for start, end and label ({listing((*START, *END, *LABEL), 99)}), or must be an Audacity '
                             f'label track: its header is {listing(map(repr, header), 12)}')
+        spectrograms = [row for row in rows if view is not None and ''.join(row[1][view:view + 1]).lower().startswith('spectrogram')]
+        rows = spectrograms or rows  # Raven lists a selection once for each view
+    place, *times, offset = columns
+    near = table.parent.resolve().relative_to(folder.resolve()) if table.resolve().is_relative_to(folder.resolve()) else None
     own = None if place is not None else find(re.sub(r'(\.labels?|\.table\.\d+|\.selections?)+$', '', table.stem, flags=re.IGNORECASE), sounds,
-                                              str(table))
+                                              str(table), near)
     clips, points = [], []
     for where, cells in rows:
         cells = cells + [''] * (1 + max(column for column in columns if column is not None) - len(cells))
-        start, end, label = (cells[column] for column in columns[1:])
+        start, end, label = (cells[column] for column in times)
         if not (is_number(start) and is_number(end) and 0 <= float(start) <= float(end)):
             raise UserError(f'{where}: expected start and end in seconds, 0 <= start <= end, found {start!r} and {end!r}: {REMEDY}')
-        if not label:
-            raise UserError(f'{where}: the label is empty: {REMEDY}')
-        start, end = float(start), float(end)
+        check_label(label, where)
+        start, end, sound = float(start), float(end), own or find(cells[place], sounds, where, near)
+        if place is not None and offset is not None:  # begin and end count from the first of several files
+            if not (is_number(cells[offset]) and float(cells[offset]) >= 0):
+                raise UserError(f'{where}: expected the file offset in seconds, found {cells[offset]!r}: {REMEDY}')
+            start, end = float(cells[offset]), float(cells[offset]) + end - start
         if start == end:
             points.append(where)
-            start, end = max(0.0, start - (around or 0) / 2), start + (around or 0) / 2
-        clips.append((f'{own or find(cells[place], sounds, where)}#t={in_seconds(start)},{in_seconds(end)}', label, where))
+            start, end = max(0.0, start - (around or 0) / 2), min(start + (around or 0) / 2, seconds_of(folder / sound) or float('inf'))
+        clips.append((f'{sound}#t={in_seconds(start)},{in_seconds(end)}', label, where))
     if points and not around:
         raise UserError(f'{len(points)} labels have no duration ({listing(points, 3)}): add --around S to take S seconds around them')
     return clips
@@ -99,11 +120,12 @@ def read_clips(args):
     if args.labels:
         clips = read_labels(args.labels, sounds)
     else:
-        tables = args.annotations or sorted(path for path in args.folder.rglob('*') if path.suffix.lower() in ('.txt', '.tsv', '.csv'))
+        tables = args.annotations or sorted(path for path in args.folder.rglob('*')
+                                           if path.suffix.lower() in ('.txt', '.tsv', '.csv') and not path.name.startswith('.'))
         if not tables:
             raise UserError(f'{args.folder} holds no table (.txt, .tsv or .csv): name the tables after --annotations')
-        clips = [clip for table in tables for clip in read_annotations(table, sounds, args.around)]
-        refuse_repeated([(where, f'{path} ({label})') for path, label, where in clips])
+        clips = [clip for table in tables for clip in read_annotations(table, args.folder, sounds, args.around)]
+        refuse_repeated([(where, f'{path} ({label})') for path, label, where in clips], REMEDY)
         unused = sorted(set(sounds) - {str(split_segment(path)[0]) for path, *_ in clips})
         if unused:
             print(f'without annotations: {listing(unused)}')
@@ -136,15 +158,15 @@ def main():
     if not args.replace:
         refuse_other_folder(args.name, args.folder)
     paths, names, _ = map(list, read_clips(args))
-    rare = sorted({name for name in names if names.count(name) < args.min_clips})
+    rare = sorted(name for name, count in collections.Counter(names).items() if count < args.min_clips)
     if rare:
         print(f'left out, fewer than {args.min_clips} clips: {listing(rare, 20)}')
         paths, names = map(list, zip(*[(path, name) for path, name in zip(paths, names) if name not in rare]) if set(names) - set(rare) else ((), ()))
     classes = sorted(set(names))
     if len(classes) < 2:
         raise UserError(f'the tables name {len(classes)} class(es) with {args.min_clips} clips or more: at least two are needed')
+    refuse_alike(classes, 'correct the table')
     labels = [classes.index(name) for name in names]
-    refuse_unusable(paths)
     files = [str(split_segment(path)[0]) for path in paths]
     if args.labels:
         identical = identical_files(args.folder, paths)
@@ -155,7 +177,7 @@ def main():
     else:
         recordings = files
         print(f'recordings: {len(set(files))} files with {len(files)} clips; the clips of a file stay together')
-    finish(args, args.folder, paths, labels, classes, new_split(args, labels, recordings, classes), recordings=recordings)
+    finish(args, args.folder, paths, labels, classes, *new_split(args, labels, recordings, classes), recordings=recordings)
 
 
 if __name__ == '__main__':

@@ -97,13 +97,12 @@ def integer(row, column, low, high, where):
     return int(text)
 
 
-def refuse_repeated(names):
+def refuse_repeated(names, remedy='take the metadata from the original archive again'):
     """Raise UserError when a file is named twice; `names` is a list of (where, name)."""
     seen = {}
     for where, name in names:
         if name in seen:
-            raise UserError(f'{where}: {name} was named before ({seen[name]}); a clip may have one row only: '
-                            'take the metadata from the original archive again')
+            raise UserError(f'{where}: {name} was named before ({seen[name]}); a clip may have one row only: {remedy}')
         seen[name] = where
 
 
@@ -112,7 +111,7 @@ def refuse_repeated(names):
 def read_class_folders(folder):
     """Audio files of a folder of class folders: dictionary class folder -> sorted paths relative to `folder`.
 
-    Nested folders count, hidden files and folders do not, nor do BACKGROUND folders. Everything else that is left out is printed.
+    Nested folders count; hidden files and folders and BACKGROUND folders do not. Everything else that is left out is printed.
     """
     existing_folder(folder, 'one folder per class')
     ignored = collections.Counter()
@@ -184,12 +183,13 @@ def refuse_unusable(paths):
                             'file: rename one, or move it away if it is the same sound')
 
 
-def finish(args, audio_folder, paths, labels, classes, folds, **more):
+def finish(args, audio_folder, paths, labels, classes, folds, division=None, **more):
     """Check the audio files, write the index and print the next command.
 
     Args:
         args: parsed arguments with `name` and, where the set comes with metadata, `allow_missing`.
         audio_folder, paths, labels, classes, folds, more: as for shared.write_dataset.
+        division: number of folds of one division, where divisions into folds are repeated.
     """
     refuse_unusable([*paths, *more.get('background', ())])
     missing = {i for i, path in enumerate(paths) if not split_segment(audio_folder / path)[0].is_file()}
@@ -201,7 +201,7 @@ def finish(args, audio_folder, paths, labels, classes, folds, **more):
     folds = without_empty_parts(folds, args.allow_missing)
     warn_of_absent_classes(labels, classes, folds)
     write_dataset(args.name, audio_folder, paths, labels, classes, folds,
-                  {'script': f'aux/{Path(sys.argv[0]).name}', 'arguments': sys.argv[1:]}, **more)
+                  {'script': f'aux/{Path(sys.argv[0]).name}', 'arguments': sys.argv[1:], **({'folds_per_division': division} if division else {})}, **more)
     if missing:
         print(f'left out: {len(missing)} of {len(paths)} clips whose audio file is missing. They keep their rows in the '
               'index, so that ids remain row numbers of the metadata, but they are in no training, validation or test part')

@@ -56,20 +56,21 @@ def check_numbers(args):
 
 
 def new_split(args, labels, recordings, classes):
-    """Folds as shared.write_dataset takes them: list of dictionaries part -> positions."""
+    """Folds as shared.write_dataset takes them, list of dictionaries part -> positions; and how many of them are one division, None for all."""
     labels, rng = np.array(labels), np.random.default_rng(args.seed)
     _, recordings = np.unique(recordings, return_inverse=True)
     if args.folds == AUTO:
         return repeated(labels, recordings, args, rng, classes)
     if args.folds > 1:
-        return [fold for _ in range(args.repeats)
-                for fold in cross_validation(labels, recordings, args.folds, args.val_fraction, rng, classes)]
+        found = [fold for _ in range(args.repeats)
+                 for fold in cross_validation(labels, recordings, args.folds, args.val_fraction, rng, classes)]
+        return found, args.folds if args.repeats > 1 else None
     fractions = {'val': args.val_fraction, 'test': args.test_fraction}
-    return [holdout(labels, recordings, {part: share for part, share in fractions.items() if share}, rng, classes)]
+    return [holdout(labels, recordings, {part: share for part, share in fractions.items() if share}, rng, classes)], None
 
 
 def repeated(labels, recordings, args, rng, classes):
-    """As many folds as the data allow, up to MOST_FOLDS, and so many repeats that there are at least as many in all."""
+    """As many folds as the data allow, up to MOST_FOLDS, and so many repeats that there are at least as many in all: see new_split."""
     folds = min(MOST_FOLDS, *(len(np.unique(recordings[labels == c])) for c in range(len(classes))))
     while True:
         repeats = args.repeats if args.repeats > 1 else -(-MOST_FOLDS // max(folds, 2))
@@ -83,4 +84,4 @@ def repeated(labels, recordings, args, rng, classes):
             continue
         print(f'cross-validation: {folds} folds' + (f', {repeats} times, each time with another division: folds k, k + {folds}, ... are '
                                                      f'one division' if repeats > 1 else ''))
-        return found
+        return found, max(folds, 2) if repeats > 1 else None

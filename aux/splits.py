@@ -61,8 +61,8 @@ def checked_split(labels, recordings, targets, rng, classes, parts):
     few = [f'{name!r} ({count})' for name, count in few if count < len(targets)]
     if few:
         raise UserError(f'too few {"clips" if clips else "recordings"} for {parts}; each part needs at least one of every '
-                        f'class: {listing(few)}. Add some, ask for fewer parts (--folds, --val-fraction), or move these '
-                        'class folders away'
+                        f'class: {listing(few)}. Add some, ask for fewer parts (--folds, --val-fraction), or leave these '
+                        'classes out'
                         + ('' if clips else ". --group '' ignores the recordings in file names, but then the results are too good"))
     part_of = split(labels, recordings, targets, rng)
     if part_of is None:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from configuration import ALL
 from evaluation import mean_interval
-from shared import UserError, listing
+from shared import UserError, independent_folds, listing
 
 REFERENCES = Path(__file__).resolve().parents[1] / 'data/references.tsv'
 REFERENCE_COLUMNS = ['dataset', 'method', 'n_shot', 'folds', 'settings', 'accuracy', 'spread', 'runs', 'source']
@@ -84,11 +84,13 @@ def averages(rows):
 
     Runs of one fold are tested on the same clips, so they are not independent measurements. With several folds, the mean is
     the mean over folds of the means over runs, and low and high are the t interval over the folds' means. With one fold, they
-    are mean and t interval over its runs, which say nothing about other test clips. std (divisor n) is over all single
+    are mean and t interval over its runs, which say nothing about other test clips. Where a division into folds is repeated, the interval
+    is as wide as that of one division: see shared.independent_folds. std (divisor n) is over all single
     results, as in the study.
     """
     folds = rows.groupby('fold')['accuracy'].mean()
-    mean, _, low, high = mean_interval(folds if len(folds) > 1 else rows['accuracy'])
+    independent = independent_folds(rows['dataset'].iloc[0], len(folds))
+    mean, _, low, high = mean_interval(folds, independent) if len(folds) > 1 else mean_interval(rows['accuracy'])
     if len(folds) == 1 and np.ptp(rows['accuracy']) < 1e-9:  # e.g. repetitions that learn from the same clips
         low = high = np.nan
     return {'mean': mean, 'std': rows['accuracy'].std(ddof=0), 'low': low, 'high': high, 'runs': len(rows), 'folds': len(folds)}
@@ -127,7 +129,7 @@ def compare(rows):
             if len(common):
                 means = common.groupby('fold').mean().mean()
                 pairs.append({'dataset': dataset, 'n_shot': n_shot, 'method': method, 'other': other, 'pairs': len(common),
-                              'accuracy': means[method], 'other_accuracy': means[other], **paired_test(common[method] - common[other])})
+                              'accuracy': means[method], 'other_accuracy': means[other], **paired_test(common[method] - common[other], dataset)})
         found += [{**pair, 'p_holm': p} for pair, p in zip(pairs, holm([pair['p'] for pair in pairs]))]
     return in_order(found, columns, 4)
 
@@ -149,9 +151,10 @@ def recommend(rows, key):
     summary, pairs, rows = (table[table['n_shot'] == largest] for table in (summarise(rows), compare(rows), newest(rows)))
     summary = summary.set_index('method')
     best = summary['mean'].idxmax()
-    folds = rows[rows['label'] == best].groupby('fold')['accuracy'].mean()
-    values = folds if len(folds) > 1 else rows['accuracy'][rows['label'] == best]
-    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+    own = rows[rows['label'] == best]
+    folds = own.groupby('fold')['accuracy'].mean()
+    values, count = (folds, independent_folds(own['dataset'].iloc[0], len(folds))) if len(folds) > 1 else (own['accuracy'], len(own))
+    error = values.std(ddof=1) / np.sqrt(count) if len(values) > 1 else 0.0
     near = [label for label in summary.index if summary.loc[label, 'mean'] >= summary.loc[best, 'mean'] - error - 1e-9]
     names = rows.drop_duplicates('label').set_index('label')
     chosen = min(near, key=lambda label: (key(names.loc[label, 'method']), -summary.loc[label, 'mean']))
@@ -184,14 +187,16 @@ def against(pairs, method):
     return found
 
 
-def paired_test(differences):
-    """folds, difference, low, high and p of compare (dictionary), of differences with an index that has the level fold."""
+def paired_test(differences, dataset):
+    """folds, difference, low, high and p of compare (dictionary), of differences with an index that has the level fold; see averages."""
     folds = differences.groupby('fold').mean()
     values = (folds if len(folds) > 1 else differences).to_numpy()
     low = high = p = np.nan
-    if len(values) > 1 and np.ptp(values) > 1e-9:  # equal accuracies can differ in their last bits
-        test = stats.ttest_1samp(values, 0)
-        p, (low, high) = test.pvalue, test.confidence_interval(0.95)
+    count = independent_folds(dataset, len(folds)) if len(folds) > 1 else len(values)
+    if count > 1 and np.ptp(values) > 1e-9:  # equal accuracies can differ in their last bits
+        error, t = values.std(ddof=1) / np.sqrt(count), stats.t(count - 1)
+        low, high = values.mean() + error * t.ppf([0.025, 0.975])
+        p = 2 * t.sf(abs(values.mean()) / error)
     elif len(values) > 1 and abs(values[0]) < 1e-9:
         p = 1.0
     return {'folds': len(folds), 'difference': values.mean(), 'low': low, 'high': high, 'p': p}

@@ -47,13 +47,19 @@ def read_audio(path, sample_rate, resampler='soxr_hq'):
     Raises UserError as `decode`, when samples are NaN or infinite, and when the channels cancel each other. Silence is legal audio.
     """
     samples, rate = decode(path)
+    mono = mean_of_channels(samples)
+    if sample_rate is None or rate == sample_rate:
+        return np.ascontiguousarray(mono), rate
+    return resample(mono, rate, sample_rate, resampler), sample_rate
+
+
+def mean_of_channels(samples):
+    """Samples (length, channels) as mono (length,). Raises UserError when some are NaN or infinite, and when the channels cancel each other."""
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     check_finite(mono)
     if samples.shape[1] > 1:
         check_cancellation(*(float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))) for x in (samples, mono)))
-    if sample_rate is None or rate == sample_rate:
-        return np.ascontiguousarray(mono), rate
-    return resample(mono, rate, sample_rate, resampler), sample_rate
+    return mono
 
 
 def check_finite(samples):
@@ -102,6 +108,8 @@ def seconds_of(path):
                 return file.frames / file.samplerate
     except (soundfile.SoundFileError, RuntimeError, TypeError):
         pass
+    except UnicodeEncodeError:  # its name is not valid UTF-8: see start_of_file
+        return None
     import av
     av.logging.set_level(av.logging.PANIC)
     try:
@@ -241,6 +249,8 @@ def _decoded(path, _):
 
 def start_of_file(path):
     """The first bytes of a file. Raises UserError when it is missing, empty or cannot be read."""
+    if str(path).encode(errors='replace').decode() != str(path):
+        raise UserError('its name is not valid UTF-8: rename it')
     with reading():
         if not path.is_file():
             raise UserError('the file does not exist')

@@ -70,17 +70,19 @@ def calibrate(values, labels, groups, kept, similarities):
 
     Args:
         values: held-out logits (S, C).
-        labels, groups: labels (S,) and folds (S,) of the clips.
-        kept: share of the clips that the threshold accepts.
+        labels, groups: labels (S,) of the clips, and groups (S,), usually folds; all decisions on one clip are in one group.
+        kept: share of the clips that the threshold is to accept; `accepted` is the share that it does accept.
 
-    The error `after` is measured on each fold with the temperature of the others.
+    The error `after` is measured on each group with the temperature of the others.
     """
     labels, groups = np.asarray(labels), np.asarray(groups)
     after = np.empty_like(values, dtype=float)
     for group in np.unique(groups):
         own = groups == group
         after[own] = probabilities(values[own], fit_temperature(values[~own], labels[~own]) if (~own).any() else 1.0)
-    found = {'temperature': fit_temperature(values, labels), 'threshold': threshold(confidence(values, similarities), kept), 'kept': kept,
+    sure = confidence(values, similarities)
+    least = threshold(sure, kept)
+    found = {'temperature': fit_temperature(values, labels), 'threshold': least, 'kept': kept, 'accepted': float(np.mean(sure >= least)),
              'clips': len(labels), 'accuracy': float(np.mean(values.argmax(axis=1) == labels)),
              'calibration_error_before': calibration_error(probabilities(values, 1.0), labels)}
     if len(np.unique(groups)) > 1:

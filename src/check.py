@@ -19,7 +19,7 @@ import pandas as pd
 from tqdm import tqdm
 
 import near_duplicates
-from audio import decode, resample
+from audio import decode, mean_of_channels, resample
 from shared import PROGRESS, UserError, data_folder, listing, run_script, write_table
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'aux'))
@@ -122,13 +122,14 @@ def measure_file(path):
         samples, rate = decode(path)
     except UserError as problem:
         return {'seconds': np.nan, 'rate': 0, 'channels': 0, 'peak': np.nan, 'level': np.nan, 'clipped': np.nan, 'problem': str(problem)}, None
-    mono = samples.mean(axis=1)
-    finite, magnitude = bool(np.isfinite(samples).all()), np.abs(samples)
+    magnitude = np.abs(samples)
     found = {'seconds': len(samples) / rate, 'rate': rate, 'channels': samples.shape[1], 'peak': float(magnitude.max()),
              'level': float(10 * np.log10(np.mean(np.square(samples, dtype=np.float64)) + 1e-12)),
-             'clipped': float(np.mean(magnitude >= 0.999)), 'problem': '' if finite else 'samples are NaN or infinite'}
-    if not finite:
-        return found, None
+             'clipped': float(np.mean(magnitude >= 0.999)), 'problem': ''}
+    try:
+        mono = mean_of_channels(samples)
+    except UserError as problem:
+        return {**found, 'problem': str(problem)}, None
     longest = near_duplicates.FRAMES * near_duplicates.HOP / near_duplicates.RATE
     return found, near_duplicates.fingerprint(resample(mono[:int(longest * rate)], rate, near_duplicates.RATE, 'soxr_mq'))
 

@@ -13,6 +13,7 @@ Writes: out.csv, a row per clip, or per window of a long recording: file, start,
 """
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -73,7 +74,11 @@ def read_arguments():
                         help='seconds up to which a file is one clip (default: 30, or twice the longest training clip)')
     parser.add_argument('--threshold', type=float, help="confidence below which a sound is none of the classes (default: the classifier's own)")
     parser.add_argument('--checkpoint', help='weights of the pretrained network, where they are not in src/')
-    return parser.parse_args()
+    args = parser.parse_args()
+    for path in (args.csv, args.events):
+        if path and path.is_dir():
+            raise UserError(f'{path} is a folder: name a file in it, e.g. {path / "out.csv"}')
+    return args
 
 
 def positive(text):
@@ -163,7 +168,7 @@ class Results:
 def write_csv(table, path):
     """Write a table, whole or not at all; seconds and probabilities with four digits after the point."""
     with atomic(path) as temporary:
-        table.to_csv(temporary, index=False, float_format='%.4f')
+        table.to_csv(temporary, index=False, float_format='%.4f', errors='backslashreplace')  # of file names that are not valid UTF-8
 
 
 def export(table, args):
@@ -188,12 +193,9 @@ def export(table, args):
 
 
 def unique_name(path, names):
-    """The file's name without its ending, and its folder's in front of it where two files have the same one."""
-    name = path.stem
-    for part in reversed(path.resolve().parts[:-1]):
-        if name not in names:
-            break
-        name = f'{part}_{name}'
+    """The file's name without its ending; its folders' in front of it, then a number behind it, where two files have the same one."""
+    candidates = ['_'.join(path.resolve().parts[place:-1] + (path.stem,)) for place in range(len(path.resolve().parts) - 1, 0, -1)]
+    name = next(name for name in itertools.chain(candidates, (f'{candidates[-1]}_{number}' for number in itertools.count(2))) if name not in names)
     names.add(name)
     return name
 

@@ -124,11 +124,11 @@ def learning_curves(recalls, seed=0):
 
     A power law, error = a x clips^-b, is fitted to the errors of the class at each n. `gain` is what MORE clips would add to the recall by
     it, low and high its 90 % interval by a bootstrap over runs. They are NaN where it cannot be told: fewer than three different
-    numbers of clips, no error left, or an interval that includes 0.
+    numbers of clips, no error left, or an interval that includes 0. Classes without test clips are left out.
     """
     rng, found = np.random.default_rng(seed), []
-    for name, own in recalls.groupby('class', sort=False):
-        levels = {n: part for n, part in own.groupby('n_shot') if part['clips'].sum()}
+    for name, own in recalls[recalls['clips'] > 0].groupby('class', sort=False):
+        levels = dict(list(own.groupby('n_shot')))
         levels = [levels[n] for n in sorted(levels, key=position)]
         now = levels[-1]['train'].mean()
         recall = levels[-1]['right'].sum() / levels[-1]['clips'].sum()

@@ -52,13 +52,16 @@ def accuracy_interval(correct, clips):
     return interval.low, interval.high
 
 
-def mean_interval(values):
+def mean_interval(values, independent=None):
     """Mean, standard deviation (divisor n) and 95 % t interval of the mean (low, high) of accuracies.
 
     The interval ends at 0 and 1; it is NaN for one value.
+
+    Args:
+        independent: how many of the values count as independent measurements; None: all.
     """
     values = np.asarray(values, float)
-    mean, n = values.mean(), len(values)
+    mean, n = values.mean(), independent or len(values)
     half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
     return mean, values.std(), *np.clip([mean - half, mean + half], 0, 1)
 

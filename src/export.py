@@ -53,10 +53,12 @@ def main():
         except (ValueError, RuntimeError) as problem:  # of the converter
             problems.append(f'{name} could not be made: {str(problem).strip().splitlines()[0][:200]}')
             remove(temporary)
+            remove(target)  # of an earlier classifier
             continue
         if not difference <= TOLERANCE:
             problems.append(f'{name} differs from classify.py by up to {difference:.2g} and was not written')
             remove(temporary)
+            remove(target)
             continue
         remove(target)
         temporary.rename(target)

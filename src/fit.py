@@ -43,9 +43,13 @@ def main():
     first = configs[folds[0]]
     print(f'{args.dataset}: {name}, {len(classes)} classes')
     make_representation(method, first)
-    scores, labels, groups = held_out_scores(method, configs, classes)
+    scores, labels, groups, clips = held_out_scores(method, configs, classes)
     similarities = method.similarities(first)
-    calibrated = calibration.calibrate(calibration.logits(scores, similarities), labels, groups, args.kept, similarities)
+    values = calibration.logits(scores, similarities)
+    if np.ptp(calibration.confidence(values, similarities)) < 1e-9:
+        print(f'note: {name} gives all clips the same confidence, so that every sound is one of the classes')
+    calibrated = calibration.calibrate(values, labels, groups, args.kept, similarities)
+    calibrated['clips'] = clips
 
     folder = classifier.classifiers_folder() / (args.name or args.dataset)
     weights = {'save_weights': True} if 'save_weights' in entry else {}
@@ -78,6 +82,9 @@ def read_arguments():
     args = parser.parse_intermixed_args()
     if args.method and args.method not in config_methods:
         raise UserError(f'there is no method {args.method!r} in config_methods; there are: {listing(config_methods, 99)}')
+    if args.method and validated(args.method):
+        raise UserError(f'--method "{args.method}" chooses its weights by a validation set, and the final model learns from all clips: choose '
+                        f'--method "{args.method.removesuffix(", validated")}"')
     if not 0 < args.kept <= 1:
         raise UserError(f'--kept {args.kept}: expected a share above 0, up to 1')
     args.overrides = parse_overrides(args.overrides, plans.method_keys() - set(plans.SPECTROGRAM_KEYS))
@@ -91,7 +98,7 @@ def best_method(dataset, overrides):
     Raises UserError without results, and when the best ones have settings that would not be those of the classifier.
     """
     rows = results_so_far()
-    rows = rows[(rows['dataset'] == dataset) & rows['method'].isin(config_methods)]
+    rows = rows[(rows['dataset'] == dataset) & rows['method'].isin([name for name in config_methods if not validated(name)])]
     if rows.empty:
         raise UserError(f'no method was measured on {dataset} yet: compare them with `python reproduce.py own datasets={dataset}`, or '
                         f'name one with --method')
@@ -108,6 +115,11 @@ def best_method(dataset, overrides):
     return best['name']
 
 
+def validated(name):
+    """Whether a method chooses its weights by a validation set: the final model learns from all clips, so there is none."""
+    return bool(plans.method_of(name)[1].get('gt_val'))
+
+
 def make_representation(method, config):
     """Make or update the arrays that a method reads."""
     kind = method.kind_of(config)
@@ -117,19 +129,22 @@ def make_representation(method, config):
 
 
 def held_out_scores(method, configs, classes):
-    """Scores (S, C), labels (S,) and folds (S,) of all test clips, each by a model of the training clips of its fold.
+    """Scores (S, C) of the test clips of all folds, each by a model of the training clips of its fold; their labels (S,) and groups (S,); and
+    the number of clips.
+
+    A clip is in the group of the first fold that tests it: repeated divisions test it again.
 
     `configs`: dictionary fold -> configuration.
     """
-    scores, labels, groups = [], [], []
+    scores, labels, groups, first = [], [], [], {}
     for fold, config in configs.items():
         experiment = runner.run_experiment(config, wait=True)
         folder = experiments_folder() / experiment
         table, _ = evaluation.read_decisions(folder / finished_models(folder)[0])
         scores.append(evaluation.scores_of(table, classes))
         labels += [classes.index(name) for name in table['true']]
-        groups += [fold] * len(table)
-    return np.concatenate(scores), np.array(labels), np.array(groups)
+        groups += [first.setdefault(key, fold) for key in table['id']]
+    return np.concatenate(scores), np.array(labels), np.array(groups), len(first)
 
 
 def durations(config, split):
@@ -157,7 +172,7 @@ def report(folder, calibrated, rejected, clips):
     before, after = calibrated['calibration_error_before'], calibrated.get('calibration_error_after')
     print(f'held-out clips: accuracy {calibrated["accuracy"]:.3f} of {calibrated["clips"]}; expected calibration error {before:.3f}'
           + (f', {after:.3f} with the temperature {calibrated["temperature"]:.3g}' if after is not None else ''))
-    print(f'threshold: {calibrated["kept"]:.0%} of the held-out clips are accepted'
+    print(f'threshold: {calibrated["accepted"]:.0%} of the held-out clips are accepted'
           + (f', {rejected:.0%} of the background clips are rejected' if rejected is not None else ''))
     print(f'classifier: {folder} ({clips} training clips)\nnext: python classify.py {folder.name} /path/to/recordings --csv out.csv')
 

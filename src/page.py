@@ -205,7 +205,7 @@ def detail(table, classes, rows, dataset, found, figures_of, units, confusion):
 
 def advice(figures_of, units):
     """Which class needs clips most: a sentence with a blank in front, or nothing."""
-    figures_of = figures_of.set_index('class')
+    figures_of = figures_of[figures_of['clips'] > 0].set_index('class')
     weakest = figures_of['recall'].idxmin()
     few = figures_of['recordings'].idxmin()
     if figures_of.loc[weakest, 'recall'] < figures_of['recall'].median() - 0.1:
@@ -217,7 +217,9 @@ def advice(figures_of, units):
 
 def class_table(table):
     def cell(row, name):
-        return f'{row[name]:.2f} ({row[f"{name}_low"]:.2f} to {row[f"{name}_high"]:.2f})'
+        if not row['clips']:  # of the test set
+            return ''
+        return f'{row[name]:.2f}' + (f' ({row[f"{name}_low"]:.2f} to {row[f"{name}_high"]:.2f})' if np.isfinite(row[f'{name}_low']) else '')
     return {'head': ['class', 'clips', 'recordings', 'precision', 'recall', 'F1'],
             'rows': [[row['class'], row['clips'], row['recordings'], *(cell(row, name) for name in ('precision', 'recall', 'f1'))]
                      for row in table.to_dict('records')]}

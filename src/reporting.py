@@ -25,7 +25,8 @@ LEGEND = '''\
 - 95 % intervals are t intervals. Runs of one fold are tested on the same clips, so they are no independent measurements: where
   there are several folds, the mean is the mean over folds of the means over runs, and the interval is over the folds' means.
   With one fold it is over its runs, and says nothing about other test clips. A single value has no interval. The folds'
-  training parts overlap, which the interval does not know.
+  training parts overlap, which the interval does not know. Where a division into folds is repeated, the same clips are tested again: the
+  interval and p are then those of as many folds as one division has.
 - Verdicts compare our mean on the reference's folds with the reference: inside the spread means that they differ by no more than
   the reference's spread, its standard deviation over runs. A mean of few runs, ours or theirs, is easily outside by chance.
 - Paired comparisons use draws that both methods have: the same fold, n, seed, run and data, hence the same training clips. p is of

@@ -240,6 +240,13 @@ def read_background(dataset):
     return {key: audio for key, (audio,) in read_rows(path, 2, 'make the index again').items()} if path.exists() else {}
 
 
+def independent_folds(dataset, count):
+    """How many of `count` folds of a data set test different clips: those of one division, where divisions into folds are repeated."""
+    path = index_folder(dataset) / f'source_{dataset}.json'
+    division = read_json(path, 'make the index again').get('folds_per_division') if path.exists() else None
+    return min(count, division or count)
+
+
 def folds_of(dataset):
     """The folds of a data set that have a training and a test set, and those that have only one of them: two lists of numbers."""
     train, test = ({int(path.name[len(f'gt_{dataset}_fold'):-len(f'_{part}.tsv')])

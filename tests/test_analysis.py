@@ -21,7 +21,7 @@ from analysis import (
 )
 from conftest import results
 from reporting import accuracy_markdown, comparison_markdown, cost_markdown, interval_markdown, verdict_markdown
-from shared import UserError
+from shared import UserError, write_json
 
 
 def table(frame, *columns):
@@ -329,6 +329,24 @@ def test_the_best_method_against_the_others():
         ['5', 'VGG', 'TIMBRE', '+0.200', '-0.048 to +0.448', '0.074', '0.074', '3 in 1 fold'],
         ['5', 'VGG', 'proto', '+0.300', '', '', '', '1 in 1 fold']]
     assert comparison_markdown(summarise(results({})), compare(results({}))) == ''
+
+
+# ---- repeated divisions ------------------------------------------------------------------------------------------------
+
+def test_repeated_divisions_are_no_more_independent_than_one(data_folder):
+    """Two folds, three times: the interval has the spread of all six and the width of two."""
+    values = [0.5, 0.7, 0.6, 0.8, 0.4, 0.6]
+    rows = results(*({'fold': fold, 'accuracy': value} for fold, value in enumerate(values)),
+                   *({'fold': fold, 'accuracy': 0.5, 'method': 'TIMBRE'} for fold in range(6)))
+    alone = summarise(rows).set_index('method').loc['VGG']
+    write_json(data_folder / 'index/toy/source_toy.json', {'folds_per_division': 2})
+    repeated, pair = summarise(rows).set_index('method').loc['VGG'], compare(rows).iloc[0]
+    assert repeated['mean'] == alone['mean'] == pytest.approx(0.6) and repeated['runs'] == 6
+    half = 12.7062047 * np.std(values, ddof=1) / 2 ** 0.5
+    np.testing.assert_allclose(repeated[['low', 'high']].astype(float), np.clip([0.6 - half, 0.6 + half], 0, 1))
+    assert repeated['high'] - repeated['low'] > 2 * (alone['high'] - alone['low'])
+    t = 0.1 / (np.std(values, ddof=1) / 2 ** 0.5)
+    assert pair['p'] == pytest.approx(2 * stats.t.sf(t, 1)) and pair['high'] - pair['low'] == pytest.approx(2 * half)
 
 
 # ---- which method to use -----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 import near_duplicates
-from commands import succeeded, warm
+from commands import warm
 from conftest import tone, write_sound
 
 ESC10 = os.environ.get('ESC10')
@@ -91,7 +91,7 @@ def test_too_few_recordings_and_names_that_look_like_recordings(tmp_path):
     for label in ('a', 'b'):
         for recording in range(5 if label == 'a' else 1):
             for take in range(3):
-                write_sound(folder / f'{label}/{label}-site{"klmno"[recording]}_{take}.wav', chirps(hash((label, recording, take)) % 1000), RATE)
+                write_sound(folder / f'{label}/{label}-site{"klmno"[recording]}_{take}.wav', chirps(100 * (label == 'a') + 10 * recording + take), RATE)
     _, text, tables = check(folder, tmp_path)
     assert 'file names look as if several clips were cut from one recording' in findings(tables, 'warning')
     code, text, tables = check(folder, tmp_path, '--group', r'(.*)_\d')
@@ -129,5 +129,9 @@ def resampled(samples, rate):
     return resample(samples, rate, RATE, 'soxr_mq')
 
 
-def test_own_recordings_need_a_folder(tmp_path):
-    assert succeeded(warm('check.py', '--help', data_folder=tmp_path)).count('--group')
+def test_channels_that_cancel_each_other_are_an_error(folder, tmp_path):
+    """As in preprocess.py, which would refuse the file."""
+    sound = chirps(11)
+    write_sound(folder / 'dog/phase.wav', np.stack([sound, -sound], axis=1), RATE)
+    code, _, tables = check(folder, tmp_path)
+    assert code == 2 and 'out of phase' in findings(tables, 'error') and 'dog/phase.wav' in findings(tables, 'error')

@@ -371,6 +371,15 @@ def test_folder_and_kept_archives(run, publish, server, tmp_path, monkeypatch):
     assert ranges(server) == [None] and not archives.exists()
 
 
+def test_a_link_leads_to_the_disk_that_has_the_room(run, publish, audio, tmp_path):
+    publish('us8k')
+    (tmp_path / 'large').mkdir()
+    audio.mkdir(parents=True)
+    (audio / 'us8k').symlink_to(tmp_path / 'large')
+    succeeded(run('us8k'))
+    assert (tmp_path / 'large/metadata/UrbanSound8K.csv').is_file() and (audio / 'us8k').is_symlink()
+
+
 # ---- wrong and broken transfers --------------------------------------------------------------------------------------
 
 def test_wrong_checksum(run, refused, publish, server, audio):

@@ -1,4 +1,6 @@
 """Labels from tables: aux/index_table.py, and clips that are parts of long recordings."""
+import json
+
 import numpy as np
 import pytest
 import soundfile
@@ -121,3 +123,58 @@ def test_the_index_of_another_folder_is_not_replaced(recordings, tmp_path):
     command = 'index_table.py', other, 'night', '--annotations'
     refused(warm(*command, data_folder=tmp_path / 'data'), 'choose another name', '--replace')
     succeeded(warm(*command, '--replace', data_folder=tmp_path / 'data'))
+
+
+def clips_of(name, tmp_path):
+    """The clips of an index and their classes: dictionary path -> class."""
+    index = tmp_path / f'data/index/{name}'
+    classes = (index / f'classes_{name}.txt').read_text().splitlines()
+    labels = {line.split('\t')[0]: classes[json.loads(line.split('\t')[1]).index(1)] for line in (index / f'all_clips_{name}.tsv').read_text().splitlines()}
+    return {line.split('\t')[1]: labels[line.split('\t')[0]] for line in (index / f'index_{name}_folds_all.tsv').read_text().splitlines()}
+
+
+def test_a_raven_table_over_several_files(recordings, tmp_path):
+    """Begin times count from the first file; the place in the file is the offset. Each selection has a row for both views."""
+    head = 'Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tBegin File\tFile Offset (s)\tAnnotation\n'
+    rows = [(view, 12 * number + a, 12 * number + b, file, a, label) for number, file in enumerate(('r0.wav', 'r1.flac'))
+            for a, b, label in spans() for view in ('Waveform 1', 'Spectrogram 1')]
+    (tmp_path / 'both.txt').write_text(head + ''.join(
+        f'{i}\t{view}\t1\t{a}\t{b}\t{file}\t{offset}\t{label}\n' for i, (view, a, b, file, offset, label) in enumerate(rows, 1)))
+    succeeded(warm('index_table.py', recordings, 'both', '--annotations', tmp_path / 'both.txt', '--folds', 2, data_folder=tmp_path / 'data'))
+    assert clips_of('both', tmp_path) == {f'{file}#t={a},{b}': label for file in ('r0.wav', 'r1.flac') for a, b, label in spans()}
+
+
+def test_a_label_track_belongs_to_the_sound_beside_it(tmp_path):
+    """Also where another folder has a sound of this name. Hidden files are no tables."""
+    for site, label in (('one', 'low'), ('two', 'high')):
+        for night in 'ab':
+            (tmp_path / f'field/{site}').mkdir(parents=True, exist_ok=True)
+            soundfile.write(tmp_path / f'field/{site}/{night}.wav', np.random.default_rng(ord(night)).normal(0, 0.1, 5 * RATE), RATE)
+            (tmp_path / f'field/{site}/{night}.txt').write_text(f'1.0\t2.0\t{label}\n3.0\t4.0\t{label}\n')
+            (tmp_path / f'field/{site}/._{night}.txt').write_bytes(bytes(range(256)))
+    succeeded(warm('index_table.py', tmp_path / 'field', 'sites', '--annotations', '--folds', 2, data_folder=tmp_path / 'data'))
+    assert clips_of('sites', tmp_path) == {f'{site}/{night}.wav#t={span}': label for site, label in (('one', 'low'), ('two', 'high'))
+                                           for night in 'ab' for span in ('1,2', '3,4')}
+
+
+def test_seconds_around_point_labels_end_with_the_recording(recordings, tmp_path):
+    (recordings / 'r0.txt').write_text('0.5\t0.5\tlow\n6.0\t6.0\thigh\n11.5\t11.5\tlow\n')
+    (recordings / 'r1.txt').write_text('1\t2\tlow\n3\t4\thigh\n')
+    command = 'index_table.py', recordings, 'points', '--annotations'
+    refused(warm(*command, data_folder=tmp_path / 'data'), '3 labels have no duration', '--around S')
+    succeeded(warm(*command, '--around', 2, data_folder=tmp_path / 'data'))
+    assert clips_of('points', tmp_path) == {'r0.wav#t=0,1.5': 'low', 'r0.wav#t=5,7': 'high', 'r0.wav#t=10.5,12': 'low',
+                                            'r1.flac#t=1,2': 'low', 'r1.flac#t=3,4': 'high'}
+
+
+@pytest.mark.parametrize('labels, message', [(('a', '', 'b', 'b'), 'line 3: the label is empty'), (('Dog', 'dog', 'rain', 'rain'), 'look alike'),
+                                             (('a', 'a', 'b', 'b'), 'line 6: c0.wav was named before')])
+def test_labels_that_are_no_classes(tmp_path, labels, message):
+    for i in range(4):
+        (tmp_path / 'clips').mkdir(exist_ok=True)
+        soundfile.write(tmp_path / f'clips/c{i}.wav', np.random.default_rng(i).normal(0, 0.1, 4000), RATE)
+    lines = [f'c{i}.wav,{label}\n' for i, label in enumerate(labels)] + ['c0.wav,a\n'] * ('before' in message)
+    (tmp_path / 'labels.csv').write_text('file,label\n' + ''.join(lines))
+    done = warm('index_table.py', tmp_path / 'clips', 'files', '--labels', tmp_path / 'labels.csv', '--min-clips', 1, data_folder=tmp_path / 'data')
+    refused(done, message)
+    assert 'archive' not in done.stderr

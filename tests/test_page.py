@@ -11,6 +11,7 @@ import pytest
 
 import commands
 import diagnosis
+import page as page_module
 from commands import succeeded, warm
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
@@ -58,6 +59,16 @@ def test_a_learning_curve_that_is_a_power_law_is_continued():
     assert np.isnan(diagnosis.learning_curves(few)['gain']).all()
 
 
+def test_a_class_without_test_clips_is_left_out():
+    rows = [{'n_shot': n, 'fold': 0, 'run': run, 'class': name, 'train': int(n), 'right': clips // 2, 'clips': clips}
+            for n in ('1', '5') for run in range(2) for name, clips in (('a', 10), ('b', 0))]
+    assert diagnosis.learning_curves(pd.DataFrame(rows))['class'].tolist() == ['a']
+    table = decisions(['a'] * 4, ['a', 'a', 'a', 'b'], np.full((4, 3), 1 / 3), ['a', 'b', 'c'])
+    figures_of = diagnosis.per_class(table, ['a', 'b', 'c'], {})
+    assert page_module.advice(figures_of, 'clips') == ' Collect more a: with 4 clips, its figures are the least certain.'
+    assert [row[3:] for row in page_module.class_table(figures_of)['rows'][1:]] == [['', '', '']] * 2
+
+
 # ---- the page ----------------------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope='module')
@@ -92,8 +103,7 @@ def test_pictures_and_sounds_are_whole(page):
 
 def test_names_from_files_are_no_markup(tmp_path, monkeypatch):
     """Class and file names may hold any letters."""
-    import page as module
-    text = module.environment().from_string('{{ name }}').render(name='<b>&"')
+    text = page_module.environment().from_string('{{ name }}').render(name='<b>&"')
     assert text == '&lt;b&gt;&amp;&#34;'
 
 
