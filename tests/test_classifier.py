@@ -287,6 +287,22 @@ def test_without_results_there_is_no_best_method(data, tmp_path):  # noqa: F811
     refused(warm('fit.py', 'tones', data_folder=folder), 'no method was measured on tones', 'reproduce.py own datasets=tones')
 
 
+def test_the_share_of_background_sounds_that_are_rejected(data, tmp_path, monkeypatch):  # noqa: F811
+    """Each sound counts alike, however many windows it has."""
+    folder, sounds = tmp_path / 'data', commands.make_sounds(tmp_path / 'sounds')
+    for number, seconds in enumerate((1, 1, 1, 40)):
+        noise = np.random.default_rng(number).normal(0, 0.01 * 10 ** number, seconds * 44100).clip(-1, 1)
+        write_sound(sounds / f'_background/noise{number}.wav', noise.astype(np.float32), 44100)
+    done = succeeded(warm('index_folder.py', sounds, 'field', '--folds', 2, data_folder=folder))
+    assert 'background: 4 sounds that are of no class' in done and '27 clips, 3 classes' in done
+    text = succeeded(warm('fit.py', 'field', '--method', 'mn04 class mean', checkpoint(data, 'mn04'), data_folder=folder))
+    monkeypatch.setenv('DATA_FOLDER', str(folder))
+    decided = classifier.load('field').predict(sorted((sounds / '_background').iterdir()))
+    assert len(decided) > 10
+    share = decided.groupby('file')['class'].agg(lambda names: (names == classifier.NONE).mean()).mean()
+    assert f', {share:.0%} of the background clips are rejected' in text
+
+
 def test_settings_that_won_must_be_those_of_the_classifier(data, tmp_path):  # noqa: F811
     """The recommended accuracy would be that of another classifier."""
     folder = commands.copy_of(commands.tones(), tmp_path / 'data')
