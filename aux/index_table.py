@@ -3,8 +3,9 @@
 Usage: python aux/index_table.py <folder> <name> --labels labels.csv [options of aux/index_folder.py for splits]
        python aux/index_table.py <folder> <name> --annotations [table ...] [--around 2]
 Reads: labels.csv has the columns file and label. Annotations are Audacity label tracks (start, end, label), Raven selection tables, or CSV
-       files with the columns file, start, end and label; times are in seconds. Of Raven's tables over several files, the column File
-       Offset (s) counts, and of views other than spectrograms none. Without names, all .txt, .tsv and .csv files of the folder are read. A table without a column for the file belongs to the recording of the same name: night.txt, night.labels.txt and
+       files with the columns file, start, end and label; times are in seconds. Of Raven's tables, the rows of spectrograms count, and where
+       a table is about several files, the column File Offset (s). Without names, all .txt, .tsv and .csv files of the folder are read. A
+       table without a column for the file belongs to the recording of the same name: night.txt, night.labels.txt and
        night.Table.1.selections.txt to night.wav.
 Writes: index/<name>/ under DATA_FOLDER. No sound is cut: a clip is listed as night.wav#t=1.5,3.
 
@@ -31,9 +32,32 @@ OFFSET, VIEW = ('file offset (s)',), ('view',)  # of Raven
 REMEDY = 'correct the table'
 
 
-def sound_files(folder):
-    """The sound files of a folder and the folders in it: list of paths relative to the folder."""
-    return sorted(audio_files(folder, folder, collections.Counter()))
+class Sounds:
+    """The sound files of a folder and the folders in it: paths relative to it, and found by what tables call them."""
+
+    def __init__(self, folder):
+        self.folder, self.paths = folder, sorted(audio_files(folder, folder, collections.Counter()))
+        self._by_name, self._by_stem = collections.defaultdict(list), collections.defaultdict(list)
+        for path in self.paths:
+            self._by_name[Path(path).name].append(path)
+            self._by_stem[Path(path).stem].append(path)
+        self._known = set(self.paths)
+
+    def find(self, name, where, near=None):
+        """The path of a sound that a table names, with or without folders and ending. Raises UserError unless there is exactly one.
+
+        Args:
+            near: folder of the table, relative to that of the sounds, where the sound is looked for first; None: all folders are alike.
+        """
+        name = Path(name.replace('\\', '/')).as_posix()
+        if name in self._known:
+            return name
+        found = self._by_name.get(Path(name).name) or self._by_stem.get(Path(name).name, [])
+        found = [path for path in found if Path(path).parent == near] or found
+        if len(found) != 1:
+            raise UserError(f'{where}: {name!r} is {"no sound file" if not found else f"the name of {len(found)} sound files"} in the folder: '
+                            f'{REMEDY}, or give the path below the folder')
+        return found[0]
 
 
 def read_labels(table, sounds):
@@ -42,7 +66,7 @@ def read_labels(table, sounds):
     refuse_repeated([(where, row['file']) for where, row in rows], REMEDY)
     for where, row in rows:
         check_label(row['label'], where)
-    return [(find(row['file'], sounds, where), row['label'], where) for where, row in rows]
+    return [(sounds.find(row['file'], where), row['label'], where) for where, row in rows]
 
 
 def check_label(label, where):
@@ -50,26 +74,8 @@ def check_label(label, where):
         raise UserError(f'{where}: the label is empty: {REMEDY}')
 
 
-def find(name, sounds, where, near=None):
-    """The path of a sound that a table names, with or without folders and ending. Raises UserError unless there is exactly one.
-
-    Args:
-        near: folder of the table, relative to that of the sounds, where the sound is looked for first; None: all folders are alike.
-    """
-    name = Path(name.replace('\\', '/')).as_posix()
-    if name in sounds:
-        return name
-    found = [path for path in sounds if Path(path).name == Path(name).name]
-    found = found or [path for path in sounds if Path(path).stem == Path(name).name]
-    found = [path for path in found if Path(path).parent == near] or found
-    if len(found) != 1:
-        raise UserError(f'{where}: {name!r} is {"no sound file" if not found else f"the name of {len(found)} sound files"} in the folder: '
-                        f'{REMEDY}, or give the path below the folder')
-    return found[0]
-
-
-def read_annotations(table, folder, sounds, around):
-    """Clips of a table of annotations: list of (path#t=start,end, label, where). `sounds`: paths relative to `folder`."""
+def read_annotations(table, sounds, around):
+    """Clips of a table of annotations: list of (path#t=start,end, label, where)."""
     delimiter = ',' if table.suffix.lower() == '.csv' else '\t'
     rows = read_table(table, delimiter, REMEDY)
     if is_number(rows[0][1][0]):  # an Audacity label track has no header
@@ -83,9 +89,10 @@ def read_annotations(table, folder, sounds, around):
         spectrograms = [row for row in rows if view is not None and ''.join(row[1][view:view + 1]).lower().startswith('spectrogram')]
         rows = spectrograms or rows  # Raven lists a selection once for each view
     place, *times, offset = columns
-    near = table.parent.resolve().relative_to(folder.resolve()) if table.resolve().is_relative_to(folder.resolve()) else None
-    own = None if place is not None else find(re.sub(r'(\.labels?|\.table\.\d+|\.selections?)+$', '', table.stem, flags=re.IGNORECASE), sounds,
-                                              str(table), near)
+    above, folder = table.parent.resolve(), sounds.folder.resolve()
+    near = above.relative_to(folder) if above.is_relative_to(folder) else None
+    own = None if place is not None else sounds.find(re.sub(r'(\.labels?|\.table\.\d+|\.selections?)+$', '', table.stem, flags=re.IGNORECASE),
+                                                     str(table), near)
     clips, points = [], []
     for where, cells in rows:
         cells = cells + [''] * (1 + max(column for column in columns if column is not None) - len(cells))
@@ -93,14 +100,14 @@ def read_annotations(table, folder, sounds, around):
         if not (is_number(start) and is_number(end) and 0 <= float(start) <= float(end)):
             raise UserError(f'{where}: expected start and end in seconds, 0 <= start <= end, found {start!r} and {end!r}: {REMEDY}')
         check_label(label, where)
-        start, end, sound = float(start), float(end), own or find(cells[place], sounds, where, near)
+        start, end, sound = float(start), float(end), own or sounds.find(cells[place], where, near)
         if place is not None and offset is not None:  # begin and end count from the first of several files
             if not (is_number(cells[offset]) and float(cells[offset]) >= 0):
                 raise UserError(f'{where}: expected the file offset in seconds, found {cells[offset]!r}: {REMEDY}')
             start, end = float(cells[offset]), float(cells[offset]) + end - start
         if start == end:
             points.append(where)
-            start, end = max(0.0, start - (around or 0) / 2), min(start + (around or 0) / 2, seconds_of(folder / sound) or float('inf'))
+            start, end = max(0.0, start - (around or 0) / 2), min(start + (around or 0) / 2, seconds_of(sounds.folder / sound) or float('inf'))
         clips.append((f'{sound}#t={in_seconds(start)},{in_seconds(end)}', label, where))
     if points and not around:
         raise UserError(f'{len(points)} labels have no duration ({listing(points, 3)}): add --around S to take S seconds around them')
@@ -114,8 +121,8 @@ def is_number(text):
 
 def read_clips(args):
     """Lists of paths, of labels and of where they stand, of all tables."""
-    sounds = sound_files(existing_folder(args.folder, 'the recordings'))
-    if not sounds:
+    sounds = Sounds(existing_folder(args.folder, 'the recordings'))
+    if not sounds.paths:
         raise UserError(f'{args.folder} holds no sound file: give the folder of the recordings')
     if args.labels:
         clips = read_labels(args.labels, sounds)
@@ -124,9 +131,9 @@ def read_clips(args):
                                            if path.suffix.lower() in ('.txt', '.tsv', '.csv') and not path.name.startswith('.'))
         if not tables:
             raise UserError(f'{args.folder} holds no table (.txt, .tsv or .csv): name the tables after --annotations')
-        clips = [clip for table in tables for clip in read_annotations(table, args.folder, sounds, args.around)]
+        clips = [clip for table in tables for clip in read_annotations(table, sounds, args.around)]
         refuse_repeated([(where, f'{path} ({label})') for path, label, where in clips], REMEDY)
-        unused = sorted(set(sounds) - {str(split_segment(path)[0]) for path, *_ in clips})
+        unused = sorted(set(sounds.paths) - {str(split_segment(path)[0]) for path, *_ in clips})
         if unused:
             print(f'without annotations: {listing(unused)}')
     seen = {}
