@@ -200,8 +200,8 @@ def finish(args, audio_folder, paths, labels, classes, folds, division=None, **m
     folds = [{part: [i for i in positions if i not in missing] for part, positions in parts.items()} for parts in folds]
     folds = without_empty_parts(folds, args.allow_missing)
     warn_of_absent_classes(labels, classes, folds)
-    write_dataset(args.name, audio_folder, paths, labels, classes, folds,
-                  {'script': f'aux/{Path(sys.argv[0]).name}', 'arguments': sys.argv[1:], **({'folds_per_division': division} if division else {})}, **more)
+    source = {'script': f'aux/{Path(sys.argv[0]).name}', 'arguments': sys.argv[1:], **({'folds_per_division': division} if division else {})}
+    write_dataset(args.name, audio_folder, paths, labels, classes, folds, source, **more)
     if missing:
         print(f'left out: {len(missing)} of {len(paths)} clips whose audio file is missing. They keep their rows in the '
               'index, so that ids remain row numbers of the metadata, but they are in no training, validation or test part')

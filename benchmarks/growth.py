@@ -57,7 +57,8 @@ def measure(method, n_shot):
 def draw(table, path):
     """The figure: training time per clip and memory over the number of clips."""
     figure, panels = figures.plt.subplots(1, 2, figsize=(11, 4.2), layout='constrained')
-    for axes, column, ticks in zip(panels, ('training (ms per clip)', 'memory (MB)'), ((0.001, 0.01, 0.1, 1, 10), (250, 500, 1000, 2000, 4000, 8000))):
+    for axes, column, ticks in zip(panels, ('training (ms per clip)', 'memory (MB)'),
+                                   ((0.001, 0.01, 0.1, 1, 10), (250, 500, 1000, 2000, 4000, 8000))):
         for place, (method, rows) in enumerate(table.groupby('method', sort=False)):
             axes.plot(rows['clips per class'], rows[column], label=method, **figures.style(place))
         axes.set(xscale='log', yscale='log', xlabel='training clips per class, of ten classes', title=column.replace('clip)', 'clip and epoch)'))

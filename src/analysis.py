@@ -113,8 +113,8 @@ def compare(rows):
 
     Returns a DataFrame with dataset, n_shot, method, other; pairs, folds (of the draws that both have); accuracy, other_accuracy
     (means over these draws alone, as in averages); difference (the first minus the second), low, high (its 95 % t interval), p
-    (two-sided paired t-test), p_holm (p corrected by Holm's method for all comparisons of this data set and n_shot). Where there are several folds, interval
-    and test are over the folds' mean differences, else over the runs'. They are NaN when there are fewer than two of these,
+    (two-sided paired t-test), p_holm (p corrected by Holm's method for all comparisons of this data set and n_shot). Where there are
+    several folds, interval and test are over the folds' mean differences, else over the runs'. They are NaN when there are fewer than two of these,
     or all are equal; but p = 1 when all are 0.
     """
     columns = ['dataset', 'n_shot', 'method', 'other', 'pairs', 'folds', 'accuracy', 'other_accuracy', 'difference', 'low', 'high', 'p', 'p_holm']

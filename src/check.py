@@ -153,7 +153,8 @@ def judge_files(files, report):
         rates = ', '.join(f'{rate} Hz: {count}' for rate, count in good['rate'].value_counts().sort_index().items())
         by_class = good.groupby('class')['rate'].agg(lambda rates: rates.mode().iloc[0])
         report.add('warning' if by_class.nunique() > 1 else 'note', f'sample rates differ ({rates})',
-                   f'Sound above {lowest / 2:.0f} Hz is missing in some files: if that goes with the class, a model may learn it instead of the sounds')
+                   f'Sound above {lowest / 2:.0f} Hz is missing in some files: if that goes with the class, a model may learn it instead of '
+                   f'the sounds')
     if good['channels'].nunique() > 1:
         report.add('note', 'some files have more channels than others: the mean of the channels is used')
 
@@ -174,7 +175,8 @@ def find_pairs(paths, identical, prints, labels, classes, report):
     for kind, severity in (('identical', 'error'), ('near-duplicate', 'warning')):
         found = two[two['kind'] == kind]
         if len(found):
-            report.add(severity, f'{len(found)} pair{"s" * (len(found) > 1)} of {kind} files in two classes: ' + listing(map(' = '.join, zip(found['file'], found['other'])), 4),
+            named = listing(map(' = '.join, zip(found['file'], found['other'])), 4)
+            report.add(severity, f'{len(found)} pair{"s" * (len(found) > 1)} of {kind} files in two classes: {named}',
                        'Keep the one whose class is right')
     return pairs
 

@@ -131,7 +131,8 @@ def check_draw(labels, classes, config):
 def draw_clips(labels, classes, config, run):
     """The training clips of one run: n_shot per class, without replacement (list of ids, class by class).
 
-    With allow_fewer, all clips of classes that have fewer. The draw depends on data set, fold, n_shot, run and seed alone, so that all methods learn from the same clips.
+    With allow_fewer, all clips of classes that have fewer. The draw depends on data set, fold, n_shot, run and seed alone, so that all
+    methods learn from the same clips.
 
     Args:
         labels: id -> label of the training set.

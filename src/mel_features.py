@@ -70,7 +70,11 @@ def stft(samples, window, hop, fft_length):
 
 
 def magnitude_blocks(samples, window_length, hop, fft_length, window=None):
-    """Blocks of the magnitude of `stft` (iterator), of the type of `samples`, under a periodic Hann window of window_length unless another one is given."""
+    """Blocks of the magnitude of `stft` (iterator), of the type of `samples`.
+
+    Args:
+        window: (window_length,); None: a periodic Hann window.
+    """
     window = (periodic_hann(window_length) if window is None else window).astype(samples.dtype)
     return map(np.abs, stft(samples, window, hop, fft_length))
 

@@ -192,7 +192,8 @@ def detail(table, classes, rows, dataset, found, figures_of, units, confusion):
                  f'{units}, the 95 % interval of the accuracy is '
                  f'{found["low"]:.3f} to {found["high"]:.3f}.',
         'classes': class_table(figures_of),
-        'confusion': picture(confusion) if confusion else drawn(figures.confusion, confusion_matrix(table['true'], table['predicted'], labels=classes), classes, ''),
+        'confusion': picture(confusion) if confusion else drawn(
+            figures.confusion, confusion_matrix(table['true'], table['predicted'], labels=classes), classes, ''),
         'growth': growth_table(diagnosis.learning_curves(diagnosis.class_recalls(rows))),
         'suspicious': [sounds.show(clip) for clip in contradicted.head(SHOWN).to_dict('records')],
         'errors': [sounds.show(clip) for clip in errors.head(SHOWN).to_dict('records')],

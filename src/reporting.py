@@ -321,7 +321,8 @@ def selected(rows, show):
     """The rows of the methods `show`, of all for (). Raises UserError for a method without a row."""
     unknown = set(show) - set(rows['method'])
     if unknown:
-        raise UserError(f'show: there are no results of {listing(sorted(unknown))}; there are those of {", ".join(map(repr, sorted(set(rows["method"]))))}')
+        there = ', '.join(map(repr, sorted(set(rows['method']))))
+        raise UserError(f'show: there are no results of {listing(sorted(unknown))}; there are those of {there}')
     return rows[rows['method'].isin(show)] if show else rows
 
 

@@ -7,18 +7,7 @@ import pytest
 from scipy import stats
 
 import analysis
-from analysis import (
-    REFERENCE_COLUMNS,
-    compare,
-    costs,
-    holm,
-    left_out,
-    newest,
-    read_references,
-    summarise,
-    verdicts,
-    with_most_shots,
-)
+from analysis import REFERENCE_COLUMNS, compare, costs, holm, left_out, newest, read_references, summarise, verdicts, with_most_shots
 from conftest import results
 from reporting import accuracy_markdown, comparison_markdown, cost_markdown, interval_markdown, verdict_markdown
 from shared import UserError, write_json
@@ -360,7 +349,8 @@ def test_the_cheapest_of_nearly_equal_methods_is_recommended():
     assert (best['method'], best['name'], best['n_shot'], best['equal']) == ('cheap', 'cheap', '5', ['dear'])
     assert (best['worse'], best['better'], best['apart']) == (['worse'], [], [])
     text = analysis.recommendation(best)
-    assert text.startswith('Use cheap: accuracy 0.900 at n = 5, 95 % interval 0.') and text.endswith('Not distinguishable from it by these results: dear.')
+    assert text.startswith('Use cheap: accuracy 0.900 at n = 5, 95 % interval 0.')
+    assert text.endswith('Not distinguishable from it by these results: dear.')
     best = analysis.recommend(rows, ['worse', 'dear', 'cheap'].index)
     assert best['method'] == 'dear'  # worse is not within the error
     alone = analysis.recommend(rows[rows['method'] == 'worse'], lambda method: 0)
@@ -375,7 +365,8 @@ def test_a_dearer_method_that_is_better_is_named():
     best = analysis.recommend(rows, ['cheap', 'dear', 'elsewhere'].index)
     assert (best['method'], best['better'], best['apart'], best['equal'], best['worse']) == ('cheap', ['dear'], ['elsewhere'], [], [])
     text = analysis.recommendation(best)
-    assert 'worse' not in text and text.endswith('More accurate, but they cost more: dear. Not comparable with it, for want of common draws: elsewhere.')
+    assert 'worse' not in text
+    assert text.endswith('More accurate, but they cost more: dear. Not comparable with it, for want of common draws: elsewhere.')
 
 
 def test_the_recommended_method_may_have_another_configuration_at_a_smaller_n():

@@ -8,23 +8,7 @@ import pytest
 import soundfile
 
 import commands
-from commands import (
-    FAST,
-    MEL,
-    RATE,
-    arrays,
-    copy_of,
-    experiments,
-    labels,
-    models,
-    refused,
-    rows,
-    run_script,
-    succeeded,
-    temporary_files,
-    tree,
-    warm,
-)
+from commands import FAST, MEL, RATE, arrays, copy_of, experiments, labels, models, refused, rows, run_script, succeeded, temporary_files, tree, warm
 
 TRAIN = ('sl_train.py', *FAST, 'epochs=2')
 PROTO = ('proto.py', *FAST, 'filters=4', 'max_accuracy=0')

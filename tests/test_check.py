@@ -91,7 +91,8 @@ def test_too_few_recordings_and_names_that_look_like_recordings(tmp_path):
     for label in ('a', 'b'):
         for recording in range(5 if label == 'a' else 1):
             for take in range(3):
-                write_sound(folder / f'{label}/{label}-site{"klmno"[recording]}_{take}.wav', chirps(100 * (label == 'a') + 10 * recording + take), RATE)
+                sound = chirps(100 * (label == 'a') + 10 * recording + take)
+                write_sound(folder / f'{label}/{label}-site{"klmno"[recording]}_{take}.wav', sound, RATE)
     _, text, tables = check(folder, tmp_path)
     assert 'file names look as if several clips were cut from one recording' in findings(tables, 'warning')
     code, text, tables = check(folder, tmp_path, '--group', r'(.*)_\d')

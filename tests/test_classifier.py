@@ -207,7 +207,8 @@ def test_classify(neighbours, recordings, tmp_path):
     out, options = tmp_path / 'out.csv', []
     for kind in ('audacity', 'raven', 'timeline'):
         options += [f'--{kind}', tmp_path / kind]
-    done = warm('classify.py', 'neighbours', recordings, '--csv', out, '--events', tmp_path / 'events.csv', '--threshold', -99, *options, data_folder=neighbours)
+    done = warm('classify.py', 'neighbours', recordings, '--csv', out, '--events', tmp_path / 'events.csv', '--threshold', -99, *options,
+                data_folder=neighbours)
     assert done.returncode == 1 and '1 of 4 files could not be used' in done.stderr and 'broken.mp3' in done.stdout
     errors = read_csv(tmp_path / 'out.csv.errors.csv')
     assert errors['file'].tolist() == [str(recordings / 'broken.mp3')] and 'not readable' in errors['reason'][0]
@@ -226,7 +227,8 @@ def test_classify(neighbours, recordings, tmp_path):
     track = [line.split('\t') for line in (tmp_path / 'audacity/long.txt').read_text().splitlines()]
     assert len(track) == len(own) and float(track[0][0]) == 0 and re.fullmatch(r'high [01]\.\d\d', track[0][2])
     raven = pd.read_csv(tmp_path / 'raven/long.selections.txt', sep='\t')
-    assert raven['Annotation'].tolist() == own['class'].tolist() and raven['Begin Time (s)'].tolist() == pytest.approx(own['start'].tolist(), abs=1e-3)
+    assert raven['Annotation'].tolist() == own['class'].tolist()
+    assert raven['Begin Time (s)'].tolist() == pytest.approx(own['start'].tolist(), abs=1e-3)
     assert sorted(path.name for path in (tmp_path / 'timeline').iterdir()) == ['long.png']
 
 
@@ -275,7 +277,8 @@ def test_an_interrupted_command_continues(neighbours, recordings, tmp_path):
 
 
 @pytest.mark.parametrize('options, message', [
-    (['--kept', '0'], '--kept 0'), (['--method', 'VGG, validated'], 'choose --method "VGG"'), (['--method', 'magic'], "no method 'magic'"), (['--method', 'knn_mfcc', 'metric=x'], 'metric'),
+    (['--kept', '0'], '--kept 0'), (['--method', 'VGG, validated'], 'choose --method "VGG"'),
+    (['--method', 'magic'], "no method 'magic'"), (['--method', 'knn_mfcc', 'metric=x'], 'metric'),
 ])
 def test_bad_options_of_fit(fitted, options, message):
     refused(warm('fit.py', 'tones', *options, data_folder=fitted), message)

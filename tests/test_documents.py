@@ -72,7 +72,8 @@ def test_the_table_of_networks_from_scratch(differences):
 def test_the_first_paragraph_of_the_readme(means):
     text, best, new = text_of('README.md'), 'mn04 class mean', 'log-learn VGG, new statistics'
     lowest, highest = ([f'{side(means[name, n] for name in FROM_SCRATCH):.0f}' for n in ('1', '5')] for side in (min, max))
-    for sentence in (f'classify **{means[best, "1"]:.1f} %** of the test clips correctly with **one** training clip per class, and {means[best, "5"]:.1f} % with five',
+    for sentence in (f'classify **{means[best, "1"]:.1f} %** of the test clips correctly with **one** training clip per class, and '
+                     f'{means[best, "5"]:.1f} % with five',
                      f'Networks from scratch, evaluated as in the study, reach {lowest[0]} to {highest[0]} % with one clip and {lowest[1]} to '
                      f'{highest[1]} % with five',
                      f"The study's log-learn VGG reaches {means[new, '1']:.0f} % and {means[new, '5']:.0f} % when the statistics"):
@@ -114,7 +115,8 @@ def test_the_conclusions(differences, sentence, method, others):
     ('mn04 transfer', 'mn04 class mean', ['2']), ('mn04 transfer', 'mn04 logistic regression', ['2']),
     ('yamnet transfer', 'yamnet class mean', ['1', '5', '20']),
     *(('yamnet class mean', f'{name}{more}', SHOTS) for name in ('SB-CNN BN', 'VGG') for more in ('', ', new statistics')),
-    ('VGG, new statistics', 'VGG', SHOTS), ('log-learn VGG, new statistics', 'log-learn VGG', SHOTS), ('proto, new statistics', 'proto', ['5', '10'])])
+    ('VGG, new statistics', 'VGG', SHOTS), ('log-learn VGG, new statistics', 'log-learn VGG', SHOTS),
+    ('proto, new statistics', 'proto', ['5', '10'])])
 def test_where_the_intervals_of_the_conclusions_are_beyond_0(differences, method, other, beyond):
     """As docs/study.md, docs/from_scratch.md and docs/pretrained.md say."""
     pairs = differences[method, other]
@@ -176,7 +178,8 @@ def commands_in(name):
         for part in snippet.split('&&'):
             if found := re.match(r'(?:\s*[A-Z_0-9]+=\S+|\s*taskset -c 0)*\s*(?:python )?((?:\S*/)?\w+\.py)( [^#|]*)?(?:#.*)?$', part):
                 folders = ['', 'src'] if 'python ' in part else ['', 'src', 'aux', 'benchmarks']
-                yield next((ROOT / folder / found[1] for folder in folders if (ROOT / folder / found[1]).is_file()), None), shlex.split(found[2] or '')
+                paths = (ROOT / folder / found[1] for folder in folders)
+                yield next((path for path in paths if path.is_file()), None), shlex.split(found[2] or '')
 
 
 def check_command(script, arguments, data_folder):

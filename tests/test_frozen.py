@@ -243,8 +243,8 @@ def test_fine_tuning(data, network, tmp_path, monkeypatch):
 
 
 def test_prototypes(data):
-    succeeded(warm('transfer_proto.py', 'mn04', 'dataset=tones', 'fold=1', 'n_shot=2', 'max_accuracy=0', 'max_epochs=2', 'n_frames=50', 'learning_rate=0.01',
-                   'param_train_sampling=50', 'test_hop=50', checkpoint(data, 'mn04'), data_folder=data))
+    succeeded(warm('transfer_proto.py', 'mn04', 'dataset=tones', 'fold=1', 'n_shot=2', 'max_accuracy=0', 'max_epochs=2', 'n_frames=50',
+                   'learning_rate=0.01', 'param_train_sampling=50', 'test_hop=50', checkpoint(data, 'mn04'), data_folder=data))
     assert rows(data / 'experiments/results.tsv')[-1][4] == 'mn04 transfer proto'
 
 

@@ -129,8 +129,10 @@ def clips_of(name, tmp_path):
     """The clips of an index and their classes: dictionary path -> class."""
     index = tmp_path / f'data/index/{name}'
     classes = (index / f'classes_{name}.txt').read_text().splitlines()
-    labels = {line.split('\t')[0]: classes[json.loads(line.split('\t')[1]).index(1)] for line in (index / f'all_clips_{name}.tsv').read_text().splitlines()}
-    return {line.split('\t')[1]: labels[line.split('\t')[0]] for line in (index / f'index_{name}_folds_all.tsv').read_text().splitlines()}
+    truth, paths = ([line.split('\t') for line in (index / file).read_text().splitlines()]
+                    for file in (f'all_clips_{name}.tsv', f'index_{name}_folds_all.tsv'))
+    labels = {key: classes[json.loads(one_hot).index(1)] for key, one_hot in truth}
+    return {path: labels[key] for key, path in paths}
 
 
 def test_a_raven_table_over_several_files(recordings, tmp_path):

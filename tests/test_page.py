@@ -48,7 +48,8 @@ def test_a_learning_curve_that_is_a_power_law_is_continued():
     for n in (1, 2, 5, 10, 20):
         for run in range(30):
             clips = 200
-            rows += [{'n_shot': str(n), 'fold': run % 5, 'run': run, 'class': 'law', 'train': n, 'right': clips - round(clips * 0.5 * n ** -0.4), 'clips': clips},
+            rows += [{'n_shot': str(n), 'fold': run % 5, 'run': run, 'class': 'law', 'train': n,
+                      'right': clips - round(clips * 0.5 * n ** -0.4), 'clips': clips},
                      {'n_shot': str(n), 'fold': run % 5, 'run': run, 'class': 'flat', 'train': n, 'right': 120 + run % 3 * 10, 'clips': clips},
                      {'n_shot': str(n), 'fold': run % 5, 'run': run, 'class': 'done', 'train': n, 'right': clips, 'clips': clips}]
     found = diagnosis.learning_curves(pd.DataFrame(rows)).set_index('class')

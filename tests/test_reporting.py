@@ -155,7 +155,8 @@ def test_nothing_half_written_when_it_fails(toy, monkeypatch):
 def test_configurations_tell_what_differs(toy):
     """Of the resolved configurations, whatever was set on the command line; of the representation, what differs in it."""
     for number, epochs, bands in ((1, 200, 128), (2, 60, 64)):
-        config = {'epochs': epochs, 'batch_size': 256, 'representation': {'n_mels': bands, 'hop': 1024}, 'n_shot': 5, 'dataset': 'toy', 'overrides': {}}
+        config = {'epochs': epochs, 'batch_size': 256, 'representation': {'n_mels': bands, 'hop': 1024}, 'n_shot': 5, 'dataset': 'toy',
+                  'overrides': {}}
         (experiments_folder() / f'fold_0_{number}').mkdir(parents=True)
         (experiments_folder() / f'fold_0_{number}/config.json').write_text(json.dumps(config))
     rows = results({}, {'config_hash': 'bbbbbbbb', 'experiment': 'fold_0_2'})
@@ -188,7 +189,8 @@ def test_confusion_of_all_runs_at_the_largest_n(toy, monkeypatch):
 
 @pytest.mark.parametrize('damage, reason', [('deleted', 'experiments/fold_0_1/m0/confusion_matrix.tsv is not here (deleted, or made elsewhere)'),
                                             ('text', 'confusion_matrix.tsv of experiments/fold_0_1/m0 or another run cannot be used: '),
-                                            ('other', 'confusion_matrix.tsv of experiments/fold_0_1/m0 or another run cannot be used: it is of another ')])
+                                            ('other', 'confusion_matrix.tsv of experiments/fold_0_1/m0 or another run cannot be used: it is '
+                                             'of another ')])
 def test_confusion_that_is_not_there(toy, damage, reason):
     rows = results({'correct': 3, 'clips': 5, 'accuracy': 0.6})
     path = keep_matrix(rows.loc[0], [[2, 1], [1 + (damage == 'other'), 1]])

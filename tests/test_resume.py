@@ -8,21 +8,7 @@ import time
 import pytest
 
 import commands
-from commands import (
-    FAST,
-    MEL,
-    Started,
-    experiments,
-    make_sounds,
-    models,
-    rows,
-    run_script,
-    same_weights,
-    succeeded,
-    temporary_files,
-    tree,
-    warm,
-)
+from commands import FAST, MEL, Started, experiments, make_sounds, models, rows, run_script, same_weights, succeeded, temporary_files, tree, warm
 
 PREPROCESS = ('preprocess.py', 'spec', 'dataset=many', 'num_processing_units=2')
 MANY = 'audio_representation/many__time-freq'

@@ -704,7 +704,8 @@ def test_help_tells_usage_and_keys(tmp_path, script):
 
 
 @pytest.mark.parametrize('script, entry, told', [('frozen.py', 'mn04', "network='mn04'"), ('transfer_train.py', 'mn04', 'epochs=16'),
-                                                 ('reproduce.py', 'esc10', "datasets=['esc10']"), ('sl_train.py', 'spec_plus', 'statistics_passes=30')])
+                                                 ('reproduce.py', 'esc10', "datasets=['esc10']"),
+                                                 ('sl_train.py', 'spec_plus', 'statistics_passes=30')])
 def test_help_tells_the_values_of_the_entry(tmp_path, script, entry, told):
     text = succeeded(warm(script, entry, '--help', data_folder=tmp_path))
     assert f'[{entry!r}]:\n' in text and told in text and f'for another entry: {script} <entry> --help' in text
