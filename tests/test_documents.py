@@ -116,6 +116,8 @@ def test_the_conclusions(differences, sentence, method, others):
     ('yamnet transfer', 'yamnet class mean', ['1', '5', '20']),
     *(('yamnet class mean', f'{name}{more}', SHOTS) for name in ('SB-CNN BN', 'VGG') for more in ('', ', new statistics')),
     ('VGG, new statistics', 'VGG', SHOTS), ('log-learn VGG, new statistics', 'log-learn VGG', SHOTS),
+    ('log-learn VGG, new statistics', 'knn_mfcc', SHOTS), ('log-learn VGG, new statistics', 'proto, new statistics', SHOTS[:4]),
+    *(('log-learn VGG, new statistics', f'{name}, new statistics', SHOTS) for name in ('SB-CNN BN', 'TIMBRE')),
     ('proto, new statistics', 'proto', ['5', '10'])])
 def test_where_the_intervals_of_the_conclusions_are_beyond_0(differences, method, other, beyond):
     """As docs/study.md, docs/from_scratch.md and docs/pretrained.md say."""
@@ -137,6 +139,16 @@ def test_what_the_table_of_networks_from_scratch_says(differences):
                      f'{ahead_at_1["high"]:.0f})',
                      f'stays ahead of both by {min(ahead):.0f} to {max(ahead):.0f} points'):
         assert sentence in text, sentence
+
+
+def test_the_folds_that_nothing_was_tried_on(rows):
+    pairs, found = analysis.compare(rows[rows['fold'].isin([2, 3, 4])]), {}
+    for name in ('VGG', 'log-learn VGG', 'proto'):
+        found[name] = points({row['n_shot']: {'difference': 100 * row['difference']} for row in analysis.against(pairs, f'{name}, new statistics')
+                              if row['other'] == name})
+    wanted = (f'On folds 2, 3 and 4 alone the differences are {found["VGG"]} points for VGG, {found["log-learn VGG"]} for log-learn VGG, and '
+              f'{found["proto"]} for `proto`')
+    assert wanted in text_of('docs/from_scratch.md'), wanted
 
 
 @pytest.mark.parametrize('sentence, method', [('fine-tuned mn04 is right on {0} % of the clips', 'mn04 transfer'),
