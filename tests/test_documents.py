@@ -56,7 +56,7 @@ def statistics_table(differences):
         pairs = differences[f'{name}, new statistics', name]
         for label, values in ((f'{name}, as in the study', {n: f'{row["other_accuracy"]:.1f}' for n, row in pairs.items()}),
                               (f'{name}, new statistics', {n: f'{row["accuracy"]:.1f}' for n, row in pairs.items()}),
-                              ('difference', {n: f'{row["difference"]:+.1f}' for n, row in pairs.items()}),
+                              ('difference', {n: f'{round(row["difference"], 1) + 0:+.1f}' for n, row in pairs.items()}),
                               ('95 % interval', {n: f'{row["low"]:.1f} to {row["high"]:.1f}' for n, row in pairs.items()}),
                               ('p; draws', {n: f'{evaluation.probability(row["p"])}; {row["pairs"]}' for n, row in pairs.items()})):
             lines.append('| ' + ' | '.join([label, *cells(values)]) + ' |')
