@@ -213,7 +213,8 @@ def refuse_other_folder(name, audio_folder):
     """Raise UserError if the data set `name` was indexed from another folder than this one."""
     path = index_folder(name) / f'source_{name}.json'
     if path.exists() and (before := read_json(path, 'delete it').get('audio_folder')) != str(Path(audio_folder).resolve()):
-        raise UserError(f'the data set {name} is {before} so far: choose another name, or add --replace to give the name to {audio_folder}')
+        raise UserError(f'the name {name!r} is used for the folder {before} already: choose another name, or add '
+                        f'--replace to use this name for {audio_folder}')
 
 
 def without_empty_parts(folds, allowed):

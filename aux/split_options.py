@@ -12,18 +12,19 @@ AUTO, MOST_FOLDS = 'auto', 5
 def add_split_arguments(arguments):
     """Add the options that new_split reads to an argument parser."""
     arguments.add_argument('--test-fraction', type=float,
-                           help=f'share of the clips (default: {TEST_FRACTION}; in cross-validation 1/folds)')
-    arguments.add_argument('--val-fraction', type=float, default=0.0, help='share of the clips (default: no validation part)')
+                           help=f'share of the clips in the test part (default: {TEST_FRACTION}; in cross-validation 1/folds)')
+    arguments.add_argument('--val-fraction', type=float, default=0.0,
+                           help='share of the clips in the validation part (default: no validation part)')
     arguments.add_argument('--folds', type=folds, default=1,
-                           help=f'2 or more: cross-validation with so many folds. {AUTO}: as many as there are recordings of the rarest '
-                                f'class, up to {MOST_FOLDS}, and more repeats where these are few')
+                           help=f'2 or more: cross-validation with so many folds. {AUTO}: one fold for each recording of the rarest class, at '
+                                f'most {MOST_FOLDS}; with fewer folds, the cross-validation is repeated')
     arguments.add_argument('--repeats', type=int, default=1,
-                           help='of the cross-validation, each with another division: every clip is tested so many times')
+                           help='number of repetitions of the cross-validation, each with another division: every clip is tested so many times')
     arguments.add_argument('--seed', type=int, default=0, help='another seed gives another split')
     arguments.add_argument('--group', metavar='REGEX',
                            help='regular expression whose first group names the recording of a clip; it is searched in the '
                                 "path below the class folder. '' ignores file names (default: names of ESC and UrbanSound8K)")
-    arguments.add_argument('--replace', action='store_true', help='give the name of another folder to this one')
+    arguments.add_argument('--replace', action='store_true', help='replace a data set of this name that was made from another folder')
 
 
 def folds(text):
@@ -82,6 +83,6 @@ def repeated(labels, recordings, args, rng, classes):
                 raise
             folds -= 1
             continue
-        print(f'cross-validation: {folds} folds' + (f', {repeats} times, each time with another division: folds k, k + {folds}, ... are '
-                                                     f'one division' if repeats > 1 else ''))
+        print(f'cross-validation: {folds} folds' + (f', {repeats} times, each time with another division: folds 0 to {folds - 1} are the '
+                                                     f'first division, the next {folds} the second' if repeats > 1 else ''))
         return found, max(folds, 2) if repeats > 1 else None

@@ -170,10 +170,10 @@ def recommendation(best):
     """Sentences on the result of `recommend`."""
     interval = f', 95 % interval {best["low"]:.3f} to {best["high"]:.3f}' if np.isfinite(best['low']) else ''
     told = [f'{words}: {", ".join(best[key])}.' for key, words in (
-        ('equal', 'Not distinguishable from it by these results'), ('better', 'More accurate, but they cost more'),
-        ('apart', 'Not comparable with it, for want of common draws')) if best[key]]
+        ('equal', 'Not distinguishable from it by these results'), ('better', 'More accurate, but they need more computation'),
+        ('apart', 'Cannot be compared with it, because they were not measured on the same training clips')) if best[key]]
     return ' '.join([f'Use {best["method"]}: accuracy {best["mean"]:.3f} at n = {best["n_shot"]}{interval}.',
-                     *(told or ['The others are worse.' if best['worse'] else 'No other method was measured.'])])
+                     *(told or ['All others are less accurate.' if best['worse'] else 'No other method was measured.'])])
 
 
 def against(pairs, method):

@@ -93,7 +93,7 @@ class Findings:
         for severity, what, remedy in sorted(self.rows, key=lambda row: SEVERITIES.index(row[0])):
             print(f'{severity}: {what}' + (f'. {remedy}' if remedy else ''))
         print({'error': 'errors: correct them first', 'warning': 'warnings: look at them, results may be better or worse than they should be'}
-              .get(self.worst(), 'nothing stands in the way'))
+              .get(self.worst(), 'no problem was found'))
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def judge_files(files, report):
         rates = ', '.join(f'{rate} Hz: {count}' for rate, count in good['rate'].value_counts().sort_index().items())
         by_class = good.groupby('class')['rate'].agg(lambda rates: rates.mode().iloc[0])
         report.add('warning' if by_class.nunique() > 1 else 'note', f'sample rates differ ({rates})',
-                   f'Sound above {lowest / 2:.0f} Hz is missing in some files: if that goes with the class, a model may learn it instead of '
+                   f'Some files have no sound above {lowest / 2:.0f} Hz: if these are mainly of one class, a model may learn that instead of '
                    f'the sounds')
     if good['channels'].nunique() > 1:
         report.add('note', 'some files have more channels than others: the mean of the channels is used')
@@ -233,7 +233,7 @@ def judge_size(table, report):
     scarce = table[table['recordings'] < 10]
     if len(scarce):
         report.add('warning', 'few recordings: ' + listing([f'{row["class"]} ({row["recordings"]})' for row in scarce.to_dict('records')]),
-                   'Their figures will have wide intervals: a recall measured on 5 recordings is known to about 0.3')
+                   'Their figures will have wide intervals: with 5 recordings, a recall can be off by about 0.3')
     if table['clips'].max() > 3 * table['clips'].min():
         report.add('note', f'classes are unequal ({table["clips"].min()} to {table["clips"].max()} clips)',
                    'Look at the balanced accuracy, which counts every class alike')
@@ -252,8 +252,8 @@ def show(table, files, args):
     print(table.to_string(index=False, float_format='%.1f'))
     folds = possible_folds(table)
     if folds > 1:
-        print(f'possible: {folds} folds; up to n = {int((table["clips"] * (folds - 1) // folds).min())} of every class, '
-              f'{int((table["clips"] * (folds - 1) // folds).max())} of the largest one')
+        least, most = (int(clips) for clips in (table['clips'] * (folds - 1) // folds).agg(['min', 'max']))
+        print(f'possible: {folds} folds; n up to {least} clips of every class (the largest class has {most} for training)')
 
 
 def estimate(files, table):

@@ -92,10 +92,11 @@ def find_weights(config, checkpoint=None):
     path = next((place for place in places if pretrained.files_of(place)), None)
     network = pretrained.of(config)
     if path is None:
-        raise UserError(f'the weights of {network.title} are needed, {places[-1]} does not exist. {network.remedy}')
+        raise UserError(f'the classifier needs the weights of {network.title}, and {places[-1]} does not exist: name the file with --checkpoint. '
+                        f'{network.remedy}')
     if pretrained.digest(path) != config['weights_sha256']:
         raise UserError(f'{path} does not hold the weights of {network.title} that the classifier was made with (sha256 '
-                        f'{config["weights_sha256"]}): name others')
+                        f'{config["weights_sha256"]}): name the right file with --checkpoint')
     return path
 
 

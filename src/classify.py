@@ -5,8 +5,9 @@ Usage:  python classify.py birds recording.wav folder/ --csv out.csv
         python classify.py fold_0_1541174334 folder/ --csv out.csv
 Reads:  a classifier of fit.py (its name, or a folder), or an experiment of sl_train.py, proto.py, transfer_train.py or
         transfer_proto.py with weights; sound files of any length and format.
-Writes: out.csv, a row per clip, or per window of a long recording: file, start, end (seconds), class, its probability, the best class
-        and the runner-up. `none of these` stands in `class` where the best class is too unlike the training clips. Files that cannot
+Writes: out.csv, a row per clip, or per window of a long recording: file, start, end (seconds), class, the most probable class (`best`)
+        and its probability, and the runner-up. `class` is `best`, or `none of these` if the sound is too different from the training
+        clips. Files that cannot
         be used are listed in <csv>.errors.csv, all others are done, and the exit code is not 0. An interrupted command
         continues when it is started again. With --events, --audacity, --raven and --timeline, what the windows say is merged
         into events.
@@ -68,10 +69,12 @@ def read_arguments():
     parser.add_argument('--audacity', type=Path, metavar='FOLDER', help='a label track per file (Audacity: File, Import, Labels)')
     parser.add_argument('--raven', type=Path, metavar='FOLDER', help='a selection table per file (Raven: File, Open Selection Table)')
     parser.add_argument('--timeline', type=Path, metavar='FOLDER', help='a picture per long recording: spectrogram and classes over time')
-    parser.add_argument('--window', type=positive, metavar='S', help='seconds of a window (default: as the training clips, at most 10)')
+    parser.add_argument('--window', type=positive, metavar='S',
+                        help='length of a window in seconds (default: the median of the training clips, at most 10)')
     parser.add_argument('--hop', type=positive, metavar='S', help='seconds between windows (default: half a window)')
     parser.add_argument('--longest', type=positive, metavar='S',
-                        help='seconds up to which a file is one clip (default: 30, or twice the longest training clip)')
+                        help='files of up to so many seconds are one clip, longer ones are cut into windows (default: 30, or twice the longest '
+                             'training clip if that is more)')
     parser.add_argument('--threshold', type=float, help="confidence below which a sound is none of the classes (default: the classifier's own)")
     parser.add_argument('--checkpoint', help='weights of the pretrained network, where they are not in src/')
     args = parser.parse_args()
@@ -114,7 +117,7 @@ def describe(model, files):
     print(f'{model.folder}: {model.method}; {listing(model.classes, 12)}; {len(files)} file(s), those above {model.longest:.0f} s in windows of '
           f'{model.window:.3g} s')
     if model.calibration is None:
-        print('note: an experiment is not calibrated: its probabilities are as the model gives them, and no sound is none of its classes. '
+        print('note: an experiment is not calibrated: its probabilities are as the model gives them, and every sound gets one of its classes. '
               'fit.py makes a calibrated classifier')
 
 

@@ -39,7 +39,7 @@ SPECTROGRAM = {
     'type': 'time-freq',                              # 'time-freq' or 'waveform'
     'spectrogram_type': 'mel',                        # 'mel' (power), 'cqt' (magnitude) or 'stft' (magnitude)
     'resample_sr': 44100,                             # sample rate that all files are converted to; Hz
-    'resampler': 'soxr_hq',                           # librosa's name, or 'kaiser_2018': the study's; slow
+    'resampler': 'soxr_hq',                           # a resampler of librosa, or 'kaiser_2018', the study's filter; slow
     'hop': 1024,                                      # hop length; samples
     'n_fft': 1024,                                    # FFT size of mel and stft; samples
     'n_mels': 128,                                    # bands of mel
@@ -49,9 +49,9 @@ SPECTROGRAM = {
 AUDIOSET = {                                          # examples for VGGish, 0.96 s each; all else is as the network was
     **REPRESENTATION,                                 # trained: vggish_params.py
     'type': 'audioset',
-    'resampler': 'kaiser_2018',                       # the study's: the default filter of resampy until 0.3; slow. 'kaiser_best', that
-                                                      # of today, lets less of the highest band through; 'soxr' is close to the
-                                                      # study's, and over 20 times faster: see docs/vggish.md
+    'resampler': 'kaiser_2018',                       # the study's filter, the default of resampy until 0.3; slow. 'kaiser_best', the
+                                                      # default of today, attenuates the highest band more. 'soxr' is close to
+                                                      # the study's filter, and over 20 times faster: see docs/vggish.md
     'skip_silence': False,                            # True: leave out silent examples
 }
 
@@ -66,7 +66,8 @@ MOBILENET = {                                         # log-mel of whole clips f
     **REPRESENTATION,
     'type': 'mobilenet',
     'resampler': 'soxr_hq',
-    'level': None,                                    # dB of full scale: root mean square that clips are brought to first
+    'level': None,                                    # every clip is first scaled to this root mean square, in dB of full
+                                                      # scale; None: levels stay as they are
 }
 
 config_preprocess = {
@@ -107,25 +108,26 @@ DATA = {
     'gt_test': 'index/{dataset}/gt_{dataset}_fold{fold}_test.tsv',
     'num_classes_dataset': None,                      # None: as many as the data set's index names
     'skip_missing': False,                            # True: continue without clips that preprocess.py refused
-    'allow_fewer': False,                             # True: of a class with fewer than n_shot training clips, take all of them
+    'allow_fewer': False,                             # True: if a class has fewer than n_shot training clips, take all of them
 }
 
 RUNS_OF_NETWORKS = {
     'n_shot': N_SHOT,                                 # a number or 'all'
-    'num_experiment_runs': RUNS,
+    'num_experiment_runs': RUNS,                      # runs, each with its own draw of clips
     'seed': SEED,
     'resume': True,                                   # continue an unfinished experiment of the same configuration
 }
 
 EPISODES = {                                          # training of prototypical networks
     'distance': 'euclidean',                          # 'euclidean' (squared, mean over dimensions) or 'cosine'
-    'max_patches_per_class': 5,                       # query set of an update, drawn anew each time; a number or 'all' (all at
-                                                      # once: a patch needs about 50 MB while it trains)
-    'patches_per_prototype': 5,                       # support set, one patch per clip at most, drawn once; a number or 'all'
+    'max_patches_per_class': 5,                       # patches per class in the query set of an update, which is drawn anew
+                                                      # for each update; a number or 'all' (about 50 MB of memory per patch)
+    'patches_per_prototype': 5,                       # patches per class in the support set, which is drawn once per run: at
+                                                      # most one of each clip; a number or 'all' (one of each clip)
     'learning_rate': 0.1,
     'max_epochs': None,                               # None: max_accuracy alone ends the training
-    'max_accuracy': 200,                              # stop after more epochs than this without a new best accuracy on the
-                                                      # training clips, counted over the whole run
+    'max_accuracy': 200,                              # training stops when more epochs than this, counted over the whole run,
+                                                      # have not improved the best accuracy on the training clips
 }
 
 # ---- sl_train.py, sl_evaluate.py: regularised CNNs -------------------------------------------------------------------
@@ -144,18 +146,20 @@ config_sl = {
                                                       # 'chosen' (of the chosen clips alone)
         'pad_short': 'repeat-pad',                    # clips below n_frames: 'repeat-pad' or 'zero-pad'
         'train_sampling': 'random',                   # 'random' or 'overlap_sampling'
-        'param_train_sampling': 1,                    # random: patches per clip and epoch; overlap_sampling: hop; frames
+        'param_train_sampling': 1,                    # random: patches per clip and epoch; overlap_sampling: hop between patches, in
+                                                      # frames
 
         # learning
         'model_number': 3,                            # 0-3, 11-14: see models_sl.py
         'load_model': None,                           # start from the weights of this model folder; None: random
-        'epochs': 200,                                # epoch 1 only evaluates the untrained model
+        'epochs': 200,                                # epoch 1 does not train: 200 epochs are 199 epochs of training
         'batch_size': 256,                            # patches per update
         'learning_rate': 0.1,
         'weight_decay': 0.001,                        # factor of the L2 loss of all kernels; None: no such term
         'optimizer': 'SGD_clip',                      # 'SGD_clip': gradients clipped to global norm 5.0
         'statistics_passes': 0,                       # 0: networks are evaluated with the moving averages of batch normalisation, as in
-                                                      # the study; 30: with averages over so many passes of training patches
+                                                      # the study; above 0: with averages over so many passes of training patches
+                                                      # (30 in spec_plus)
 
         # experiment
         **RUNS_OF_NETWORKS,
@@ -233,7 +237,7 @@ config_transfer = {
         # learning
         'network': 'vggish',                          # pretrained network: see pretrained.py
         'checkpoint': VGGISH_CHECKPOINT,              # its weights; None: random weights
-        'epochs': 200,                                # epoch 1 only evaluates the untrained model
+        'epochs': 200,                                # epoch 1 does not train: 200 epochs are 199 epochs of training
         'batch_size': 128,                            # examples per update
         'learning_rate': 0.1,
         'weight_decay': None,                         # factor of the L2 loss of the new layer's kernel; None: no such term
@@ -265,7 +269,7 @@ config_transfer['yamnet'] = {
     'epochs': 41,
     'batch_size': 16,
     'learning_rate': 0.01,
-    'pretrained_factor': 0.0003,                      # larger ones are worse than the frozen network, from 0.1 on they diverge
+    'pretrained_factor': 0.0003,                      # with larger ones the network is worse than frozen; from 0.1 on, training diverges
 }
 config_transfer['mn04'] = {
     **config_transfer['audioset'],
@@ -331,52 +335,60 @@ config_transfer_proto['mn10'] = {**config_transfer_proto['mn04'], 'network': 'mn
 
 # ---- knn_audioset.py: nearest neighbour over embeddings of a pretrained network --------------------------------------
 
-config_knn_audioset = {
-    'audioset': {
-        # which data?
-        **DATA,
-        'audio_representation_folder': 'audio_representation/{dataset}__audioset/',
+EMBEDDED = {                                          # what knn_audioset.py and frozen.py have in common
+    # which data?
+    **DATA,
+    'audio_representation_folder': 'audio_representation/{dataset}__audioset/',
 
-        # features
-        'network': 'vggish',                          # pretrained network: see pretrained.py
-        'checkpoint': VGGISH_CHECKPOINT,              # its weights
-        'test_batch_size': 64,                        # examples that are embedded at once
+    # features
+    'network': 'vggish',                              # pretrained network: see pretrained.py
+    'checkpoint': VGGISH_CHECKPOINT,                  # its weights
+    'test_batch_size': 64,                            # examples that are embedded at once
 
-        # classifier
-        'metric': 'cosine',                           # 'cosine' or 'euclidean'
-
-        # experiment
-        'n_shot': N_SHOT,
-        'num_experiment_runs': 20,
-        'seed': SEED,
-    },
+    # experiment
+    'n_shot': N_SHOT,                                 # a number or 'all'
+    'seed': SEED,
 }
-
-config_knn_audioset['yamnet'] = {
-    **config_knn_audioset['audioset'],
+EMBEDDED_YAMNET = {
+    **EMBEDDED,
     'audio_representation_folder': 'audio_representation/{dataset}__yamnet/',
     'network': 'yamnet',
     'checkpoint': YAMNET_CHECKPOINT,
 }
-config_knn_audioset['mn04'] = {
-    **config_knn_audioset['audioset'],
+EMBEDDED_MN04 = {
+    **EMBEDDED,
     'audio_representation_folder': 'audio_representation/{dataset}__mobilenet/',
     'network': 'mn04',
     'checkpoint': MN04_CHECKPOINT,
-    'embedding_layer': 'embedding',                   # or 'hidden'
-    'test_batch_size': 8,                             # windows of up to 10 s
+    'embedding_layer': 'embedding',                   # 'embedding', or 'hidden': the hidden layer of the network's own head
+    'test_batch_size': 8,                             # windows of up to 10 s that are embedded at once
 }
-config_knn_audioset['mn10'] = {**config_knn_audioset['mn04'], 'network': 'mn10', 'checkpoint': MN10_CHECKPOINT}
+EMBEDDED_MN10 = {**EMBEDDED_MN04, 'network': 'mn10', 'checkpoint': MN10_CHECKPOINT}
+
+NEAREST = {
+    'metric': 'cosine',                               # 'cosine' or 'euclidean'
+    'num_experiment_runs': 20,                        # runs, each with its own draw of clips
+}
+config_knn_audioset = {
+    'audioset': {**EMBEDDED, **NEAREST},
+    'yamnet': {**EMBEDDED_YAMNET, **NEAREST},
+    'mn04': {**EMBEDDED_MN04, **NEAREST},
+    'mn10': {**EMBEDDED_MN10, **NEAREST},
+}
 
 # ---- frozen.py: classifiers on the embeddings of a pretrained network that does not learn ----------------------------
 
 FROZEN = {
     'classifier': 'class_mean',                       # 'class_mean' (cosine) or 'logistic_regression'
     'C': 1.0,                                         # logistic_regression: inverse of the regularisation
-    'num_experiment_runs': 5,
+    'num_experiment_runs': 5,                         # runs, each with its own draw of clips
 }
-config_frozen = {name: {**{key: value for key, value in entry.items() if key != 'metric'}, **FROZEN}
-                 for name, entry in config_knn_audioset.items()}
+config_frozen = {
+    'audioset': {**EMBEDDED, **FROZEN},
+    'yamnet': {**EMBEDDED_YAMNET, **FROZEN},
+    'mn04': {**EMBEDDED_MN04, **FROZEN},
+    'mn10': {**EMBEDDED_MN10, **FROZEN},
+}
 
 # ---- knn_mfcc.py: nearest neighbour over MFCC statistics -------------------------------------------------------------
 
@@ -442,12 +454,13 @@ config_reproduce = {                                  # further keys are set in 
     'paper': {                                        # all methods, those of later networks too, on the study's data sets
         'datasets': ['us8k', 'asc'],
         'folds': 'all',                               # a list, or 'all' folds of the data set
-        'n_shots': [1, 2, 5, 10, 20, 50, 100],        # clips per class; larger than the smallest class: left out
+        'n_shots': [1, 2, 5, 10, 20, 50, 100],        # training clips per class; numbers above the smallest class are left out
         'methods': list(config_methods),
         'num_experiment_runs': 5,                     # per fold, each with its own draw of clips
         'seed': SEED,
         'skip_missing': False,                        # True: continue without clips that preprocess.py refused
-        'gpus': None,                                 # numbers of GPUs, 0,1: a process for each shares the runs; None: one process
+        'gpus': None,                                 # numbers of GPUs, e.g. 0,1: one process per GPU, which share the runs;
+                                                      # None: one process
         'processes': 1,                               # so many processes share the runs on a CPU
         'scheduler': None,                            # address of a Dask scheduler, tcp://host:8786; None: this machine
     },

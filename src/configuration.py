@@ -9,7 +9,6 @@ import functools
 import inspect
 import json
 import math
-import re
 import sys
 from pathlib import Path
 
@@ -227,26 +226,53 @@ def parse_arguments(doc, positional=None, meaning=None, epilog=None, dry_run=Non
     return name, overrides + ['dry_run=True'] * getattr(arguments, 'dry_run', False)
 
 
-def describe(key, value):
-    """Lines for --help: a key with its default, what it may be, and the comment that it has in config_file.py."""
+def describe(key, value, meaning):
+    """Lines for --help: a key with its value, what it may be, and what it means (lines of text)."""
     expected = f' ({CHECKS[key][1]})' if key in CHECKS else ''
-    return f'  {key}={value!r}{expected}' + ''.join(f'\n      {line}' for line in meanings().get(key, ()))
+    return f'  {key}={value!r}{expected}' + ''.join(f'\n      {line}' for line in meaning)
+
+
+def meanings(group, name):
+    """The comments of config_file.py on the keys of an entry: dictionary key -> lines (list of str).
+
+    A comment in the entry counts before those in the dictionaries that it includes with **.
+    """
+    dictionaries, comments = _parsed()
+
+    def read(place):
+        found = {}
+        node = dictionaries.get(place)
+        for key, value in zip(node.keys, node.values) if node else ():
+            if isinstance(key, ast.Constant):
+                found.update({key.value: comments[key.lineno]} if key.lineno in comments else {})
+            elif isinstance(value, ast.Name):
+                found.update(read(value.id))
+            elif isinstance(value, ast.Subscript):
+                found.update(read((value.value.id, value.slice.value)))
+        return found
+    return read((group, name))
 
 
 @functools.cache
-def meanings():
-    """The comments of config_file.py: dictionary key -> lines (list of str); of keys that several entries have, those of the first."""
-    found, last = {}, None
-    for line in inspect.getsource(config_file).splitlines():
-        start, mark, comment = line.partition('  # ')
-        key = re.match(r"\s+'(\w+)': ", start)
-        if key or start.strip():
-            last = key and key[1] not in found and key[1]
-        if last and mark:
-            found.setdefault(last, []).append(comment.strip())
-        elif not mark:
-            last = None
-    return found
+def _parsed():
+    """Of config_file.py: the syntax of each dictionary by its name or (group, entry), and the comment of each line of code that has one."""
+    source, dictionaries, comments, last = inspect.getsource(config_file), {}, {}, None
+    for statement in ast.parse(source).body:
+        if not (isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Dict)):
+            continue
+        target, value = statement.targets[0], statement.value
+        if isinstance(target, ast.Subscript):
+            dictionaries[target.value.id, target.slice.value] = value
+        else:
+            dictionaries[target.id] = value
+            dictionaries.update({(target.id, key.value): entry for key, entry in zip(value.keys, value.values)
+                                 if isinstance(key, ast.Constant) and isinstance(entry, ast.Dict)})
+    for number, line in enumerate(source.splitlines(), 1):  # a comment goes on in the lines below that have no code
+        code, mark, comment = line.partition('  # ')
+        last = (number if code.strip() else last) if mark else None
+        if last:
+            comments.setdefault(last, []).append(comment.strip())
+    return dictionaries, comments
 
 
 def configuration_from_command_line(doc, group, default=None, more_keys=(), dry_run=None):
@@ -261,7 +287,9 @@ def configuration_from_command_line(doc, group, default=None, more_keys=(), dry_
     """
     entries = getattr(config_file, group)
     shown = next((argument for argument in sys.argv[1:] if argument in entries), default or next(iter(entries)))
-    epilog = f'{group}[{shown!r}]:\n' + '\n'.join(describe(key, value) for key, value in entries[shown].items())
+    known = meanings(group, shown)
+    epilog = f'{group}[{shown!r}]:\n' + '\n'.join(
+        describe(key, value, known.get(key, ())) for key, value in entries[shown].items())
     if len(entries) > 1:
         epilog += f'\n\nfor another entry: {Path(sys.argv[0]).name} <entry> --help'
     meaning = f'entry of {group}: {", ".join(entries)}' + (f'; default: {default}' if default else '')

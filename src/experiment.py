@@ -111,7 +111,8 @@ def announce_difference(config):
         other = config_of(folder)
         if other and all(other.get(key) == config.get(key) for key in same):
             if differing := differences(config, other):
-                print(f'note: a new experiment, {folder.name} has ' + listing([f'{key}={other.get(key)!r}' for key in differing]))
+                reasons = listing([f'{key}={other.get(key)!r}' for key in differing])
+                print(f'note: a new experiment begins, because {folder.name} has other settings: {reasons}')
             return
 
 

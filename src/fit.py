@@ -47,7 +47,7 @@ def main():
     similarities = method.similarities(first)
     values = calibration.logits(scores, similarities)
     if np.ptp(calibration.confidence(values, similarities)) < 1e-9:
-        print(f'note: {name} gives all clips the same confidence, so that every sound is one of the classes')
+        print(f'note: {name} gives all clips the same confidence: the classifier never answers "none of these"')
     calibrated = calibration.calibrate(values, labels, groups, args.kept, similarities)
     calibrated['clips'] = clips
 
@@ -77,7 +77,7 @@ def read_arguments():
     parser.add_argument('--method', help=f'one of config_methods: {listing(config_methods, 99)}')
     parser.add_argument('--name', help='of the classifier (default: that of the data set)')
     parser.add_argument('--kept', type=float, default=0.95,
-                        help='share of the own clips that is to be accepted; the rest, and foreign sounds, are none of the classes (default: 0.95)')
+                        help='share of your own clips that the threshold accepts; sounds below it are "none of these" (default: 0.95)')
     parser.add_argument('overrides', nargs='*', metavar='key=value', help='set a key of the method, e.g. checkpoint=/path/to/weights')
     args = parser.parse_intermixed_args()
     if args.method and args.method not in config_methods:

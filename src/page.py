@@ -75,8 +75,8 @@ def section(rows, dataset, curves, confusions, commands):
         part['detail'] = detail(table, classes, own, dataset, found, figures_of, units(recordings), confusions.get((dataset, best['method'])))
         part['recommendation'] += advice(figures_of, units(recordings))
         if found['high'] - found['low'] > WIDE:
-            part['warnings'].append(f'There are too few {units(recordings)} for a sharp estimate: with {found["recordings"]}, an accuracy of '
-                                    f'{found["accuracy"]:.3f} may stand for anything from {found["low"]:.3f} to {found["high"]:.3f}.')
+            part['warnings'].append(f'There are too few {units(recordings)} ({found["recordings"]}) for a precise estimate: the 95 % interval of '
+                                    f'the accuracy {found["accuracy"]:.3f} is {found["low"]:.3f} to {found["high"]:.3f}.')
     except (FileNotFoundError, ValueError, UserError) as problem:
         part['warnings'].append(f'Classes, labels and errors are not shown: {problem}.')
     part['warnings'] += analysis.left_out(rows)
@@ -94,9 +94,9 @@ def units(recordings):
 
 def what_was_run(rows):
     rows = analysis.newest(rows)
-    return (f'{len(rows)} results on {rows["fold"].nunique()} fold(s). n is the number of training clips per class, or up to n where a class has '
-            'fewer. Each cell: mean accuracy, its 95 % interval in brackets (over the folds; over the runs of a single fold), and the balanced '
-            'accuracy, which counts every class alike, after "|".')
+    return (f'{len(rows)} results on {rows["fold"].nunique()} fold(s). n is the number of training clips per class; if a class has fewer, all of '
+            'them are used. Each cell: mean accuracy, its 95 % interval in brackets (over the folds; over the runs of a single fold), and the '
+            'balanced accuracy, which counts every class alike, after "|".')
 
 
 def accuracy_table(rows):
@@ -162,9 +162,9 @@ def naive_split(rows, recordings):
     grouped = own['correct'].sum() / own['clips'].sum()
     flattery = np.mean(right) - grouped
     return (f'{len(labels)} clips come from {len({recordings.get(key, key) for key in labels})} recordings. With recordings kept together, '
-            f'{own["label"].iloc[0]} reaches {grouped:.3f} at n = {largest}; a random split, which puts clips of one recording on both sides, would '
-            f'have told {np.mean(right):.3f}' + (f', {flattery:.3f} too much: clips of a new recording are never known in training.'
-                                                if flattery > 0.005 else ': here it makes hardly any difference.'))
+            f'{own["label"].iloc[0]} reaches {grouped:.3f} at n = {largest}. A random split puts clips of one recording into both the training and '
+            f'the test set. It gives {np.mean(right):.3f}' + (f', which is {flattery:.3f} too high: a new recording has no clips in training.'
+                                                            if flattery > 0.005 else ': here the difference is small.'))
 
 
 # ---- the recommended method in detail ----------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ class Plan:
         useless = [key for key in config['overrides'] if key in self.settings and not any(
             key in method_of(method)[1] or key in self.spectrogram and reads_spectrograms(method) for method in config['methods'])]
         if useless:
-            raise UserError(f'{listing(useless)}: no method of the plan has such a key')
+            raise UserError(f'{listing(useless)}: no method of the plan has such a key; remove it, or choose methods that have it')
         networks = {entry['network'] for method in config['methods'] if 'network' in (entry := method_of(method)[1])}
         if 'checkpoint' in config['overrides'] and len(networks) > 1:
             raise UserError(f'checkpoint={config["checkpoint"]!r}: the methods of the plan start from several networks '
@@ -165,7 +165,7 @@ class Plan:
         self.notes += [f'{dataset}, folds {listing(halves)}: left out, they have no training or no test set'] if halves else []
         folds = [fold for fold in there if fold in (self._asked_folds() or there)]
         if not folds:
-            raise UserError(f'folds={self.config["folds"]}: {dataset} has {listing(there) or "none"}')
+            raise UserError(f'folds={self.config["folds"]}: {dataset} has the folds {listing(there) or "none"}; choose among these')
         absent = [fold for fold in self._asked_folds() if fold not in there]
         self.notes += [f'{dataset} has no fold {listing(absent)}'] if absent else []
         return folds
@@ -242,7 +242,7 @@ class Plan:
             return []
         if n_shot != ALL and n_shot > min(per_class):
             few = [f'{name} ({count})' for name, count in zip(read_classes(dataset), per_class) if count < n_shot]
-            self._note(f'{dataset}, n = {n_shot}: up to {n_shot} clips per class; all there are of {listing(few)}')
+            self._note(f'{dataset}, n = {n_shot}: classes with fewer training clips, of which all are used: {listing(few)}')
         hashes = (config_hash(config | identity), data_hash(identity['data'])) if identity else (None, None)
         train_clips = sum(count if n_shot == ALL else min(count, n_shot) for count in per_class)
         return [Job(method, with_runs(config, run + 1), run, train_clips, test_clips, (dataset, fold, str(n_shot), self.config['seed'], run, *hashes))

@@ -137,7 +137,7 @@ class Network:
     def remedy(self):
         """Where the weights are published and how to download them, for messages."""
         known = ', '.join(filter(None, (self.size and f'{self.size} bytes', self.sha256 and f'sha256 {self.sha256}')))
-        return (f'The published one is at {self.address}{f" ({known})" if known else ""}; download it with: '
+        return (f'The published file is at {self.address}{f" ({known})" if known else ""}; download it with: '
                 f'python ../aux/download.py {self.download}')
 
 

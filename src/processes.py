@@ -126,8 +126,8 @@ def lose(process, job, lost, waiting, left):
     lost[job] = lost.get(job, 0) + 1
     if lost[job] == 2:
         tqdm.write(f'{told} during {job}: {left} left')
-        return UserError(f'two processes were lost with it, the second one: {told}; perhaps memory ran out: start the same command with '
-                         f'fewer processes')
+        return UserError(f'two processes ended during this run, the second one: {told}. Perhaps there was not enough memory: start the same '
+                         f'command with fewer processes')
     waiting[:] = [other for other in waiting if other.experiment != job.experiment] + [
         job, *(other for other in waiting if other.experiment == job.experiment)]
     tqdm.write(f'{told} during {job}: {left} left, which take over its runs')

@@ -19,21 +19,21 @@ from shared import UserError, atomic, listing, locked, read_classes, write_table
 LEGEND = '''\
 ## How to read this
 
-- A result is what a method gives for a data set, fold, n (training clips per class), seed and run; of one that was measured again
-  the newest counts. A name in brackets tells results of one method apart that were made in different ways.
+- A result is what a method gives for a data set, fold, n (training clips per class), seed and run. If it was measured again,
+  the newest result counts. A code in brackets distinguishes results of one method with different settings.
 - std is the standard deviation over all single results (divisor: their number). An empty cell was not measured.
 - 95 % intervals are t intervals. Runs of one fold are tested on the same clips, so they are no independent measurements: where
   there are several folds, the mean is the mean over folds of the means over runs, and the interval is over the folds' means.
-  With one fold it is over its runs, and says nothing about other test clips. A single value has no interval. The folds'
-  training parts overlap, which the interval does not know. Where a division into folds is repeated, the same clips are tested again: the
-  interval and p are then those of as many folds as one division has.
+  With one fold it is over its runs, and says nothing about other test clips. A single value has no interval. The training sets of the
+  folds overlap; the interval does not take this into account. Where a division into folds is repeated, the same clips are tested again:
+  the interval and p are then those of as many folds as one division has.
 - Verdicts compare our mean on the reference's folds with the reference: inside the spread means that they differ by no more than
   the reference's spread, its standard deviation over runs. A mean of few runs, ours or theirs, is easily outside by chance.
 - Paired comparisons use draws that both methods have: the same fold, n, seed, run and data, hence the same training clips. p is of
-  the two-sided paired t-test, over the folds' mean differences where there are several folds, else over runs; p as such is not
-  corrected for the number of comparisons, p (Holm) is, for all pairs of methods at the same n (all in `paired.tsv`). p is empty
-  for fewer than two differences, and where all are equal but not 0. The best method was chosen by the same results, which flatters
-  it: p (Holm) allows for that, the difference and its interval do not.
+  the two-sided paired t-test, over the folds' mean differences where there are several folds, else over runs; p is not
+  corrected for the number of comparisons. p (Holm) is corrected, for all pairs of methods at the same n (all in `paired.tsv`). p is empty
+  for fewer than two differences, and where all are equal but not 0. The best method was chosen with the same results, so its advantage is
+  overestimated: p (Holm) accounts for that, the difference and its interval do not.
 - Times are sums over the results above. Representations, starting TensorFlow and runs without a result are not in them.
 '''
 

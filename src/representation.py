@@ -262,7 +262,7 @@ def make_all(clips, config, processes):
             raise UserError('a process was killed, perhaps because memory ran out: start the same command again with a '
                             'smaller num_processing_units; finished clips are kept') from None
     if silent := [key for key, made in found.items() if made.silent]:
-        print(f'silent: {len(silent)} clips (ids {listing(silent)}). They are used all the same: remove them if that is a mistake')
+        print(f'silent: {len(silent)} clips (ids {listing(silent)}). They are still used: remove them if they should not be silent')
     return {key: made.reason for key, made in found.items() if made.reason}
 
 
@@ -383,8 +383,8 @@ def store(config):
     print(f'{folder}: {len(clips) - len(refused)} of {len(clips)} clips')
     unused = refused.keys() - ids_in_sets(config['dataset']) if refused else ()
     if unused:
-        print(f'{len(unused)} clips that no training, validation or test set names are missing or cannot be used (errors_'
-              f'{config["machine_i"]}.tsv)')
+        print(f'{len(unused)} clips are missing or cannot be used (errors_{config["machine_i"]}.tsv); no training, validation or test set '
+              'names them')
         refused = {key: reason for key, reason in refused.items() if key not in unused}
     if not complete:
         print(f'index.tsv is written when all {config["n_machines"]} machines have finished')

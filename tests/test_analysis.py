@@ -366,7 +366,8 @@ def test_a_dearer_method_that_is_better_is_named():
     assert (best['method'], best['better'], best['apart'], best['equal'], best['worse']) == ('cheap', ['dear'], ['elsewhere'], [], [])
     text = analysis.recommendation(best)
     assert 'worse' not in text
-    assert text.endswith('More accurate, but they cost more: dear. Not comparable with it, for want of common draws: elsewhere.')
+    assert text.endswith('More accurate, but they need more computation: dear. Cannot be compared with it, because they were not '
+                         'measured on the same training clips: elsewhere.')
 
 
 def test_the_recommended_method_may_have_another_configuration_at_a_smaller_n():

@@ -68,7 +68,7 @@ def experiment(trained, tmp_path):
     ('reproduce.py', ['nospec'], ["'nospec'", 'config_reproduce', 'paper']),
     ('reproduce.py', ['demo', 'datasets=nothing'], ["'nothing'", 'aux/', 'tones']),
     ('reproduce.py', ['demo', 'datasets=tones', 'methods=VGG,VGH'], ["['VGH']", 'config_methods', 'TIMBRE']),
-    ('reproduce.py', ['demo', 'datasets=tones', 'folds=7'], ['folds=[7]', 'tones has 0, 1, 2']),
+    ('reproduce.py', ['demo', 'datasets=tones', 'folds=7'], ['folds=[7]', 'tones has the folds 0, 1, 2']),
     ('reproduce.py', ['demo', 'datasets=tones', 'fold=1'], ["'fold=1'", 'folds']),
     ('reproduce.py', ['demo', 'datasets=tones', 'methods=knn_mfcc', 'epochs=3'], ['epochs', 'no method of the plan']),
     ('sl_train.py', ['spec', 'foo=3'], ["'foo=3'", 'learning_rate', 'n_shot']),

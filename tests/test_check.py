@@ -50,7 +50,7 @@ def findings(tables, severity):
 
 def test_a_good_folder(folder, tmp_path):
     code, text, tables = check(folder, tmp_path)
-    assert code == 0 and 'nothing stands in the way' in text and 'possible: 5 folds; up to n = 8 of every class' in text, text
+    assert code == 0 and 'no problem was found' in text and 'possible: 5 folds; n up to 8 clips of every class' in text, text
     assert tables['classes'][['class', 'clips', 'recordings', 'longest']].values.tolist() == [['dog', 10, 10, 3], ['rain', 10, 10, 3]]
     assert len(tables['files']) == 20 and set(tables['files']['rate']) == {RATE} and tables['pairs'].empty
     assert re.search(r'`make own`: about \d+ min on two cores, \d+ MB', text)

@@ -118,7 +118,7 @@ def test_methods_that_need_the_checkpoint_are_left_out_and_named(toy, tmp_path):
 
 @pytest.mark.parametrize('overrides, message', [
     (['methods=VGG,VGH'], r"methods=\['VGH'\] are not in config_methods .*TIMBRE"),
-    (['folds=5'], r'folds=\[5\]: toy has 0, 1'),
+    (['folds=5'], r'folds=\[5\]: toy has the folds 0, 1'),
     (['methods=knn_mfcc', 'epochs=3'], 'epochs: no method of the plan has such a key'),
     (['methods=knn_mfcc', 'n_shots=4'], 'nothing can be run: toy, n = 4: left out where the smallest class has fewer')])
 def test_plans_that_cannot_be_carried_out(toy, overrides, message):

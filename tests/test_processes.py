@@ -71,7 +71,7 @@ def test_jobs_of_lost_processes_are_done_by_the_others(tmp_path, capsys, monkeyp
 def test_a_job_that_ends_its_processes_fails_and_the_others_are_done_before(tmp_path):
     tasks = [Task(experiment, 0, tmp_path) for experiment in ('kill', 'a', 'b')]
     ended = dict(processes.run(work, tasks, gpus(0, 1), tmp_path / 'log'))
-    assert [task.experiment for task in ended][-1] == 'kill' and 'two processes were lost with it' in str(ended[tasks[0]])
+    assert [task.experiment for task in ended][-1] == 'kill' and 'two processes ended during this run' in str(ended[tasks[0]])
     assert [ended[task][0] for task in tasks[1:]] == [0, 0]
     with pytest.raises(UserError, match='all processes have ended, 1 runs are left: start the same command again'):
         list(processes.run(work, tasks[:1], gpus(0), tmp_path / 'log'))

@@ -726,7 +726,7 @@ def test_silent_clips_are_named_and_used(data_folder, capsys, group, arguments):
     sounds = make_dataset(data_folder, train=1, test=1)
     write_sound(sounds / CLASSES[1] / '0.wav', np.zeros(20000, np.float32))
     assert store(configure(group, *arguments)) == {}
-    assert 'silent: 1 clips (ids 2). They are used all the same' in capsys.readouterr().out
+    assert 'silent: 1 clips (ids 2). They are still used' in capsys.readouterr().out
     store(configure(group, *arguments))
     assert 'silent:' not in capsys.readouterr().out
 
@@ -761,5 +761,5 @@ def test_clips_that_no_set_names_do_not_count(data_folder, capsys):
         (sounds / CLASSES[0] / f'{number}.wav').unlink()
     assert store(settings()) == {'1': 'the file does not exist'}
     printed = capsys.readouterr().out
-    assert '1 clips that no training, validation or test set names are missing or cannot be used' in printed
+    assert '1 clips are missing or cannot be used (errors_0.tsv); no training, validation or test set names them' in printed
     assert f'  id 1: {sounds}/{CLASSES[0]}/1.wav: the file does not exist\n' in printed and '  id 0:' not in printed

@@ -712,6 +712,20 @@ def test_help_tells_the_values_of_the_entry(tmp_path, script, entry, told):
     assert told not in succeeded(warm(script, '--help', data_folder=tmp_path))
 
 
+@pytest.mark.parametrize('script, entry, key, meaning', [
+    ('proto.py', 'spec', 'model_number', '2, or 12 behind log-learn'), ('sl_train.py', 'spec', 'model_number', '0-3, 11-14'),
+    ('transfer_train.py', 'audioset', 'weight_decay', "the new layer's kernel"), ('sl_train.py', 'spec', 'weight_decay', 'all kernels'),
+    ('transfer_proto.py', 'mn04', 'save_weights', 'The results do not need them'), ('knn_audioset.py', 'mn04', 'checkpoint', 'its weights\n'),
+    ('frozen.py', 'mn04', 'test_batch_size', 'windows of up to 10 s'),
+    ('preprocess.py', 'us8k_audioset', 'resampler', 'the default of resampy until 0.3'),
+    ('reproduce.py', 'esc10', 'max_accuracy', 'patience of prototypical networks')])
+def test_help_tells_what_a_key_means_in_this_entry(tmp_path, script, entry, key, meaning):
+    """Entries explain some keys in their own way."""
+    text = succeeded(warm(script, entry, '--help', data_folder=tmp_path)) + '\n'
+    told = re.search(rf'^  {key}=.*\n((?:      .*\n)*)', text, re.M)[1]
+    assert meaning in told, told
+
+
 def test_weights_in_the_environment_reach_the_tests():
     """A variable that the Makefile sets would hide them, and their tests would be skipped."""
     done = subprocess.run(['make', '--no-print-directory', '--eval', 'show: ; @echo "[$$MN04]"', 'show'], cwd=ROOT, text=True, capture_output=True,
