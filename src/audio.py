@@ -339,6 +339,7 @@ def ffmpeg_blocks(path, seconds=5):
                 raise UserError(f'not readable as audio: FFmpeg does not know how it is coded; {CONVERT}')
             if container.format.name == 'mp3':
                 mp3_seconds(path)
+            padding = PADDING if stream.codec_context.codec.lossy else 0.0
             rate, channels, exact = stream.rate, stream.channels, not ESTIMATED & set(container.format.name.split(','))
             durations = [stream.duration and float(stream.duration * stream.time_base), container.duration and container.duration / 1e6]
             converter, parts, held, found = av.AudioResampler(format='flt'), [], 0, 0
@@ -360,7 +361,7 @@ def ffmpeg_blocks(path, seconds=5):
     if not found:
         raise UserError('the file has no samples')
     promised = (next(filter(None, durations), 0) if exact else 0) * rate
-    if found < (1 - TOLERANCE) * promised - PADDING * rate:
+    if found < (1 - TOLERANCE) * promised - padding * rate:
         raise truncated(found, promised, rate)
 
 

@@ -22,8 +22,8 @@ def main():
         sys.exit(f'\n{len(refused)} sound files were refused; all others are done. Correct or remove them and run the same '
                  f'command again, or train without them (skip_missing=True)')
     if config['type'] != 'waveform':
-        networks = [name for name, network in NETWORKS.items() if network.type == config['type']]
-        command = f'frozen.py {networks[0]}' if networks else 'sl_train.py spec'
+        entries = [network.entry for network in NETWORKS.values() if network.type == config['type']]
+        command = f'frozen.py {entries[0]}' if entries else 'sl_train.py spec'
         own = config['identifier'] != config['dataset']
         folder = f' audio_representation_folder={config["audio_representation_folder"]}' if own else ''
         print(f'next: python {command} dataset={config["dataset"]} n_shot={possible_shots(config["dataset"])}{folder}')

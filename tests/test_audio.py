@@ -204,6 +204,14 @@ def test_halves_of_them_are_refused(tmp_path, name, codec, rate, container):
     refused(path, r'truncated|not readable as audio \(.*damaged', None)
 
 
+@pytest.mark.parametrize('part', [0.92, 0.96])
+def test_a_little_that_is_missing_of_a_lossless_codec(tmp_path, part):
+    """Lossy codecs may lack 0.15 s at the ends, these may not."""
+    path = encode(tmp_path / 'a.mka', 'flac', RATE)
+    assert len(read_audio(path, None)[0]) > RATE
+    refused(cut(path, part), 'truncated|not readable as audio', None)
+
+
 CONTAINERS = [('a.wav', 'WAVEX', 'PCM_24', RATE), ('a.wav', 'WAV', 'GSM610', 8000), ('a.wav', 'WAV', 'G721_32', 8000),
               ('a.wav', 'WAV', 'IMA_ADPCM', RATE), ('a.wav', 'WAV', 'ULAW', RATE), ('a.rf64', 'RF64', 'PCM_16', RATE),
               ('a.w64', 'W64', 'PCM_16', RATE), ('a.au', 'AU', 'PCM_16', RATE), ('a.caf', 'CAF', 'PCM_16', RATE),
