@@ -2,7 +2,6 @@
 
 A new kind of method is one more entry of METHODS; modules below this one know no script by name.
 """
-import functools
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -243,10 +242,9 @@ def method_of(config):
     return next(method for method in METHODS.values() if method.script == config['method'])
 
 
-@functools.cache
 def start_tensorflow():
-    """Set up the device, once in a process and only if a network is needed."""
-    import backend  # TensorFlow takes seconds to start
+    """Set up the device. To be called after all checks, and only if a network is needed: TensorFlow takes seconds to start."""
+    import backend
     backend.set_up_device()
 
 

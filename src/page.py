@@ -164,7 +164,7 @@ def naive_split(rows, recordings):
     return (f'{len(labels)} clips come from {len({recordings.get(key, key) for key in labels})} recordings. With recordings kept together, '
             f'{own["label"].iloc[0]} reaches {grouped:.3f} at n = {largest}. A random split puts clips of one recording into both the training and '
             f'the test set. It gives {np.mean(right):.3f}' + (f', which is {flattery:.3f} too high: a new recording has no clips in training.'
-                                                            if flattery > 0.005 else ': here the difference is small.'))
+                                                            if flattery > 0.005 else ', which is not higher here.'))
 
 
 # ---- the recommended method in detail ----------------------------------------------------------------------------------

@@ -195,6 +195,9 @@ def describe(problem):
     return ' '.join(f'{type(problem).__name__}: {problem}'.split())
 
 
+start_tensorflow_once = functools.cache(start_tensorflow)  # in a process, whatever it runs
+
+
 def load_split(method, config):
     """The DataSplit of a configuration; those of a fold are cached: the methods of a plan read several representations in turn."""
     files = [f'{config["audio_representation_folder"]}/index.tsv', *(config.get(f'gt_{part}') for part in ('train', 'val', 'test'))]
@@ -212,5 +215,5 @@ def run_experiment(config, wait):
     method = method_of(config)
     split = load_split(method, config)
     if method.network:
-        start_tensorflow()
+        start_tensorflow_once()
     return method.train(config, split, again=False, wait=wait)

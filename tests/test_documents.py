@@ -132,9 +132,9 @@ def test_what_the_table_of_networks_from_scratch_says(differences):
     neighbours = [differences['VGG, new statistics', 'knn_mfcc'][n]['difference'] for n in SHOTS[2:]]
     ahead = [differences['mn04 class mean', f'{name}, new statistics'][n]['difference'] for n in SHOTS for name in ('VGG', 'log-learn VGG')]
     ahead_at_1 = differences['log-learn VGG, new statistics', 'VGG, new statistics']['1']
+    at_5, at_10, at_20 = (f'{proto[n]["difference"]:+.0f}' for n in ('5', '10', '20'))
     for sentence in (f'the gain holds at every n: {min(gains):.0f} to {max(gains):.0f} points',
-                     f'{proto["5"]["difference"]:+.0f} points at n = 5 and {proto["10"]["difference"]:+.0f} at n = 10, with intervals above 0; at n = 20 it '
-                     f'is {proto["20"]["difference"]:+.0f}',
+                     f'{at_5} points at n = 5 and {at_10} at n = 10, with intervals above 0; at n = 20 it is {at_20}',
                      f'VGG is {min(neighbours):.0f} to {max(neighbours):.0f} points above nearest neighbours from n = 5 on',
                      f'log-learn VGG is {ahead_at_1["difference"]:.0f} points ahead of VGG at n = 1 (95 % interval {ahead_at_1["low"]:.0f} to '
                      f'{ahead_at_1["high"]:.0f})',

@@ -183,7 +183,7 @@ def test_a_random_split_learns_from_as_many_clips_as_the_folds_do(data, monkeypa
     stack = shallow.stack
     monkeypatch.setattr(shallow, 'stack', lambda features, keys: stacked.append(len(keys)) or stack(features, keys))
     text = page.naive_split(found, recordings)
-    assert text.startswith('21 clips come from') and 'reaches' in text and 'a random split' in text
+    assert text.startswith('21 clips come from') and 'reaches' in text and 'A random split' in text
     assert set(stacked[::2]) == {6} and sum(stacked[1::2]) == 21  # 2 of each of 3 classes; every clip is tested once
     assert page.naive_split(found, {}) is None
     larger = found.iloc[:1].assign(n_shot='5', method='TIMBRE', label='TIMBRE')
