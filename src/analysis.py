@@ -79,6 +79,16 @@ def in_order(rows, columns, first):
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
+def measurements(values, dataset):
+    """What intervals and tests are over, and how many of it are independent: the folds' means, or the runs of one fold (see averages).
+
+    Args:
+        values: Series of one value per run, whose index has the level fold.
+    """
+    folds = values.groupby('fold').mean()
+    return (folds, independent_folds(dataset, len(folds))) if len(folds) > 1 else (values, len(values))
+
+
 def averages(rows):
     """Mean, standard deviation, 95 % interval, runs and folds of the results `rows` (dictionary).
 
@@ -88,12 +98,11 @@ def averages(rows):
     is as wide as that of one division: see shared.independent_folds. std (divisor n) is over all single
     results, as in the study.
     """
-    folds = rows.groupby('fold')['accuracy'].mean()
-    independent = independent_folds(rows['dataset'].iloc[0], len(folds))
-    mean, _, low, high = mean_interval(folds, independent) if len(folds) > 1 else mean_interval(rows['accuracy'])
-    if len(folds) == 1 and np.ptp(rows['accuracy']) < 1e-9:  # e.g. repetitions that learn from the same clips
+    folds = rows['fold'].nunique()
+    mean, _, low, high = mean_interval(*measurements(rows.set_index('fold')['accuracy'], rows['dataset'].iloc[0]))
+    if folds == 1 and np.ptp(rows['accuracy']) < 1e-9:  # e.g. repetitions that learn from the same clips
         low = high = np.nan
-    return {'mean': mean, 'std': rows['accuracy'].std(ddof=0), 'low': low, 'high': high, 'runs': len(rows), 'folds': len(folds)}
+    return {'mean': mean, 'std': rows['accuracy'].std(ddof=0), 'low': low, 'high': high, 'runs': len(rows), 'folds': folds}
 
 
 def summarise(rows):
@@ -144,26 +153,24 @@ def recommend(rows, key):
         rows: rows of results.tsv of one data set.
         key: function (method's name) -> its place, the cheapest first.
 
-    Returns a dictionary: n_shot; method as in `labelled`, its name alone, its experiment (of one run); mean, low, high; and lists of the
-    other methods: equal (not told from it), better, worse, and apart (without a draw in common).
+    Returns a dictionary: n_shot; method as in `labelled`, its name alone, its experiment (of one run); mean, low, high; lists of the other
+    methods: equal (not told from it), better, worse, and apart (without a draw in common); and comparisons: its own ones, see against.
     """
     largest = largest_shot(rows)
     summary, pairs, rows = (table[table['n_shot'] == largest] for table in (summarise(rows), compare(rows), newest(rows)))
     summary = summary.set_index('method')
     best = summary['mean'].idxmax()
-    own = rows[rows['label'] == best]
-    folds = own.groupby('fold')['accuracy'].mean()
-    values, count = (folds, independent_folds(own['dataset'].iloc[0], len(folds))) if len(folds) > 1 else (own['accuracy'], len(own))
+    values, count = measurements(rows[rows['label'] == best].set_index('fold')['accuracy'], rows['dataset'].iloc[0])
     error = values.std(ddof=1) / np.sqrt(count) if len(values) > 1 else 0.0
     near = [label for label in summary.index if summary.loc[label, 'mean'] >= summary.loc[best, 'mean'] - error - 1e-9]
     names = rows.drop_duplicates('label').set_index('label')
     chosen = min(near, key=lambda label: (key(names.loc[label, 'method']), -summary.loc[label, 'mean']))
-    others = {'equal': [], 'better': [], 'worse': []}
-    for row in against(pairs, chosen):
+    others, comparisons = {'equal': [], 'better': [], 'worse': []}, against(pairs, chosen)
+    for row in comparisons:
         others['equal' if not row['p'] < 0.05 else 'better' if row['difference'] < 0 else 'worse'].append(row['other'])
     others['apart'] = [label for label in summary.index if label != chosen and not any(label in found for found in others.values())]
     return {'n_shot': largest, 'method': chosen, 'name': names.loc[chosen, 'method'], 'experiment': names.loc[chosen, 'experiment'],
-            **summary.loc[chosen, ['mean', 'low', 'high']].to_dict(), **others}
+            **summary.loc[chosen, ['mean', 'low', 'high']].to_dict(), **others, 'comparisons': comparisons}
 
 
 def recommendation(best):
@@ -189,17 +196,16 @@ def against(pairs, method):
 
 def paired_test(differences, dataset):
     """folds, difference, low, high and p of compare (dictionary), of differences with an index that has the level fold; see averages."""
-    folds = differences.groupby('fold').mean()
-    values = (folds if len(folds) > 1 else differences).to_numpy()
+    values, count = measurements(differences, dataset)
+    values, folds = values.to_numpy(), differences.index.get_level_values('fold').nunique()
     low = high = p = np.nan
-    count = independent_folds(dataset, len(folds)) if len(folds) > 1 else len(values)
     if count > 1 and np.ptp(values) > 1e-9:  # equal accuracies can differ in their last bits
         error, t = values.std(ddof=1) / np.sqrt(count), stats.t(count - 1)
         low, high = values.mean() + error * t.ppf([0.025, 0.975])
         p = 2 * t.sf(abs(values.mean()) / error)
     elif len(values) > 1 and abs(values[0]) < 1e-9:
         p = 1.0
-    return {'folds': len(folds), 'difference': values.mean(), 'low': low, 'high': high, 'p': p}
+    return {'folds': folds, 'difference': values.mean(), 'low': low, 'high': high, 'p': p}
 
 
 def holm(p):

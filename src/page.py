@@ -66,7 +66,7 @@ def section(rows, dataset, curves, confusions, commands):
     recordings = read_recordings(dataset)
     part = {'dataset': dataset, 'slug': f'data-{dataset}', 'recommendation': analysis.recommendation(best), 'warnings': [],
             'what': what_was_run(rows), 'accuracy': accuracy_table(rows), 'curves': picture(curves) if curves else None,
-            'comparisons': comparison_table(rows, best['method']), 'naive': None, 'detail': None, 'commands': commands}
+            'comparisons': comparison_table(best), 'naive': None, 'detail': None, 'commands': commands}
     labelled = analysis.newest(rows)
     own = labelled[labelled['label'] == best['method']]
     try:
@@ -125,13 +125,10 @@ def balanced_accuracies(rows):
     return found
 
 
-def comparison_table(rows, method):
-    """The recommended method against every other one, at the largest n."""
-    largest = analysis.largest_shot(rows)
-    pairs = analysis.compare(rows)
+def comparison_table(best):
+    """The recommended method (from analysis.recommend) against every other one, at the largest n."""
     return {'head': ['n', 'method', 'other', 'difference', '95 % interval', 'p'],
-            'rows': [[largest, method, row['other'], *evaluation.difference(row)]
-                     for row in analysis.against(pairs[pairs['n_shot'] == largest], method)]}
+            'rows': [[best['n_shot'], best['method'], row['other'], *evaluation.difference(row)] for row in best['comparisons']]}
 
 
 def naive_split(rows, recordings):
