@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
 import config_file
 from audio import SUFFIXES
-from shared import UserError, array_name, data_folder, index_folder, listing, read_json, split_segment, write_dataset
+from shared import UserError, array_name, data_folder, index_folder, is_utf8, listing, read_json, split_segment, write_dataset
 
 
 # folders of sounds that are of no class: fit.py measures how many of them its threshold rejects
@@ -170,7 +170,7 @@ def refuse_unusable(paths):
     """Raise UserError for audio paths that an index file cannot hold, or that would share one representation file."""
     for path in paths:
         # splitlines also knows the rarer line breaks, at which the index would be cut when it is read
-        if '\t' in path or path.splitlines() != [path] or path.encode('utf-8', 'replace').decode() != path:
+        if '\t' in path or path.splitlines() != [path] or not is_utf8(path):
             raise UserError(f'the file name {path!r} has a tab, a line break or an undecodable character, which an '
                             'index file cannot hold: rename the file')
         if PurePosixPath(path).is_absolute() or '..' in PurePosixPath(path).parts:

@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from shared import UserError, reading, signature, split_segment
+from shared import UserError, is_utf8, reading, signature, split_segment
 
 # what libsndfile or FFmpeg decodes by itself; headerless formats (.raw, .gsm, .vox) are left out: their sample rate is unknown
 SUFFIXES = frozenset('''.3g2 .3gp .aac .ac3 .aif .aifc .aiff .amr .au .avr .caf .flac .iff .m4a .m4b .mka .mov .mp1 .mp2 .mp3 .mp4 .nist
@@ -249,7 +249,7 @@ def _decoded(path, _):
 
 def start_of_file(path):
     """The first bytes of a file. Raises UserError when it is missing, empty or cannot be read."""
-    if str(path).encode(errors='replace').decode() != str(path):
+    if not is_utf8(path):
         raise UserError('its name is not valid UTF-8: rename it')
     with reading():
         if not path.is_file():

@@ -50,17 +50,14 @@ def main():
         try:
             run = write(module, temporary)
             difference = max(float(np.abs(run(sound) - p).max()) for sound, p in zip(sounds, expected))
-        except (ValueError, RuntimeError) as problem:  # of the converter
-            problems.append(f'{name} could not be made: {str(problem).strip().splitlines()[0][:200]}')
+            problem = None if difference <= TOLERANCE else f'differs from classify.py by up to {difference:.2g} and was not written'
+        except (ValueError, RuntimeError) as error:  # of the converter
+            problem = f'could not be made: {str(error).strip().splitlines()[0][:200]}'
+        remove(target)  # of an earlier classifier
+        if problem:
+            problems.append(f'{name} {problem}')
             remove(temporary)
-            remove(target)  # of an earlier classifier
             continue
-        if not difference <= TOLERANCE:
-            problems.append(f'{name} differs from classify.py by up to {difference:.2g} and was not written')
-            remove(temporary)
-            remove(target)
-            continue
-        remove(target)
         temporary.rename(target)
         print(f'{target}: {size(target) / 1e6:.1f} MB; probabilities within {difference:.1g} of those of classify.py on {len(sounds)} sounds')
     known = opened.calibration or {}

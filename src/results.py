@@ -86,7 +86,8 @@ def read_results(path=None):
     """
     path = path or results_path()
     if not Path(path).is_file():
-        raise UserError(f'{path} does not exist: no experiment has been evaluated yet')
+        raise UserError(f'{path} does not exist: no experiment has been evaluated yet. Train and evaluate one first, e.g. '
+                        'python sl_train.py spec, then python sl_evaluate.py latest')
     table = read_table({**dict.fromkeys(('method', 'dataset', 'n_shot', 'config_hash', 'data'), str), **NUMBERS}, path)
     wrong = table['n_shot'][~table['n_shot'].str.fullmatch(rf'[1-9]\d*|{ALL}')]
     if len(wrong):

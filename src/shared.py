@@ -132,6 +132,11 @@ def split_segment(path):
     return (Path(found[1]), (float(found[2]), float(found[3]))) if found else (Path(path), None)
 
 
+def is_utf8(name):
+    """Whether a file's name or path is valid UTF-8. Python passes other bytes on in a form that no text file can hold."""
+    return str(name).encode(errors='replace').decode() == str(name)
+
+
 def in_seconds(time):
     """A time in seconds as text, to the microsecond, as split_segment reads it: 1.5 -> '1.5'."""
     return f'{time:.6f}'.rstrip('0').rstrip('.')

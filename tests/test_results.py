@@ -66,7 +66,7 @@ def test_texts_stay_texts(data_folder, value):
 
 
 def test_no_results_yet(data_folder):
-    with pytest.raises(UserError, match=r'results\.tsv does not exist: no experiment has been evaluated yet'):
+    with pytest.raises(UserError, match=r'results\.tsv does not exist: no experiment has been evaluated yet\. Train'):
         read_results()
 
 
