@@ -14,30 +14,32 @@ from shared import NO_PLACE, atomic
 plt.rcdefaults()  # a matplotlibrc of other projects does not count
 plt.rcParams['text.parse_math'] = False  # class and file names may hold dollar signs
 
-# Okabe and Ito's colours, distinct for colour-blind readers; black and the pale yellow come last
-COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#F0E442']
+# Okabe and Ito's colours without the pale yellow, then some of Paul Tol's: colour-blind readers can distinguish them
+COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#882255', '#332288', '#44AA99', '#999933', '#888888']
 MARKERS = 'osD^vPX*'
-
-
-LINES = ['-', '--', '-.', ':']
+LINES = ['-', '--', '-.']
+# these have the same colour and marker in all figures
+FIXED = ('SB-CNN BN', 'TIMBRE', 'VGG', 'knn_mfcc', 'log-learn VGG', 'proto', 'mn04 class mean', 'mn04 transfer', 'mn04 transfer proto',
+         'yamnet class mean', 'mn04 logistic regression', 'mn04 nearest')
 
 
 def style(number):
-    """Colour and marker of item `number`; no two of 64 items share both."""
-    return {'color': COLOURS[number % 8], 'marker': MARKERS[(number + number // 8) % 8]}
+    """Colour and marker of item `number`; no two of 96 items share both."""
+    return {'color': COLOURS[number % 12], 'marker': MARKERS[(number + number // 12) % 8]}
 
 
 def styles(methods):
     """Look of the curve of each method: dictionary method -> keyword arguments of errorbar.
 
-    'VGG' and its variants 'VGG, ...' share colour and marker; the markers of variants are hollow, their lines broken. The lines of
-    baselines that train nothing are broken, too. Where colours repeat, markers differ.
+    'VGG' and its variants 'VGG, ...' share colour and marker; variants have hollow markers and broken lines. The lines of
+    nearest neighbours are dotted. Where colours repeat, markers differ.
     """
-    looks, variants = {}, {}
+    numbers = {family: number for number, family in enumerate(dict.fromkeys([*FIXED, *(method.partition(',')[0] for method in methods)]))}
+    looks, families = {}, {}
     for method in methods:
-        family = variants.setdefault(method.partition(',')[0], [])
-        line = '--' if method.startswith('knn') else LINES[len(family) % len(LINES)]
-        looks[method] = {**style(list(variants).index(method.partition(',')[0])), 'linestyle': line, 'markerfacecolor': 'white' if family else None}
+        family = families.setdefault(method.partition(',')[0], [])
+        line = ':' if method.startswith('knn') else LINES[len(family) % len(LINES)]
+        looks[method] = {**style(numbers[method.partition(',')[0]]), 'linestyle': line, 'markerfacecolor': 'white' if family else None}
         family.append(method)
     return looks
 
@@ -87,38 +89,37 @@ def accuracy_curves(curves, methods, chance, title, path, apart=()):
 
     Args:
         curves: dictionary method -> list of (n, mean, low, high), n a number or 'all', which is drawn at the right; low and high may be NaN.
-        methods: list of all methods of a report; a method's place in it chooses its colour and marker.
+        methods: list of all methods of a report, see styles.
         chance: accuracy of guessing; None where it is not known.
         path: image file; the same input gives the same bytes.
         apart: methods that get a panel of their own, with a scale of their own, if there are others.
     """
     parts = [[method for method in curves if (method in apart) == own] for own in (False, True)]
     parts = [part for part in parts if part]
-    figure, panels = plt.subplots(1, len(parts), figsize=(8.5 if len(parts) == 1 else 15, 5.2), layout='constrained', squeeze=False)
-    for axes, part in zip(panels[0], parts):
+    figure, panels = plt.subplots(len(parts), 1, figsize=(8.5, 5.2 if len(parts) == 1 else 9), layout='constrained', squeeze=False)
+    for axes, part in zip(panels[:, 0], parts):
         lowest = min(low if np.isfinite(low) else mean for method in part for _, mean, low, _ in curves[method])
         axes.set_ylim(0 if part is parts[0] else min(np.floor(10 * max(lowest, 0)) / 10, 0.9), 1)
-        draw_panel(axes, {method: curves[method] for method in part},
-                   [method for method in methods if (method in apart) == (part[0] in apart)], chance)
-    panels[0, 0].set_ylabel('accuracy on the test set')
+        draw_panel(axes, {method: curves[method] for method in part}, styles(methods), chance)
     if len(parts) == 1:
         panels[0, 0].set_title(title)
     else:
         figure.suptitle(title)
         panels[0, 0].set_title('without pretrained networks')
-        panels[0, 1].set_title('with pretrained networks (another scale)')
-    save(figure, path, 130 if len(parts) == 1 else 100)
+        bottom = panels[1, 0].get_ylim()[0]
+        panels[1, 0].set_title('with pretrained networks' + (f' (the axis begins at {bottom:g})' if bottom else ''))
+    save(figure, path, 130)
 
 
-def draw_panel(axes, curves, methods, chance):
-    """Draw a panel of accuracy_curves; its vertical scale is set before."""
+def draw_panel(axes, curves, looks, chance):
+    """Draw a panel of accuracy_curves; its vertical scale is set before. `looks`: see styles."""
     numbers = [n for points in curves.values() for n, *_ in points if n != 'all'] or [1]
     place_of_all = 2 * max(numbers)
     labels = {n: 'all' if n == 'all' else str(n) for points in curves.values() for n, *_ in points}
     labels = {place_of_all if n == 'all' else n: text for n, text in labels.items()}
     curves = {method: [(place_of_all if n == 'all' else n, *rest) for n, *rest in points] for method, points in curves.items()}
     names = sorted(curves, key=lambda method: -curves[method][-1][1])
-    span, looks = max(labels) / min(labels), styles(methods)
+    span = max(labels) / min(labels)
     for place, method in enumerate(names):
         n, mean, low, high = np.array(curves[method]).T
         # side by side, so that no interval covers another one
@@ -129,12 +130,12 @@ def draw_panel(axes, curves, methods, chance):
     label_ends(axes, {method: curves[method][-1] for method in names}, looks)
     if chance is not None:
         axes.axhline(chance, color='grey', linestyle=':', label='chance')
-        axes.annotate('chance', (0, chance), (4, 2), xycoords=('axes fraction', 'data'), textcoords='offset points', fontsize=8,
+        axes.annotate('chance', (1, chance), (-4, 2), xycoords=('axes fraction', 'data'), textcoords='offset points', fontsize=8, ha='right',
                       color='grey', annotation_clip=True)
     axes.set_xscale('log')
     axes.set_xticks(sorted(labels), [labels[n] for n in sorted(labels)])
     axes.minorticks_off()
-    axes.set_xlabel('training clips per class (log scale)')
+    axes.set(xlabel='training clips per class (log scale)', ylabel='accuracy on the test set')
     axes.grid(alpha=0.3)
 
 
@@ -153,7 +154,6 @@ def label_ends(axes, ends, looks):
     heights = np.array(heights) + max(0, 0.02 - heights[-1])  # nor leave the figure
     for (method, (n, mean, *_)), place in zip(ends.items(), heights):
         colour = looks[method]['color']
-        colour = '#8A7A00' if colour == '#F0E442' else colour  # yellow letters are hard to read
         axes.annotate(method, (n, mean), (1.03, place), textcoords='axes fraction', fontsize=9, va='center', color=colour,
                       arrowprops={'arrowstyle': '-', 'color': colour, 'alpha': 0.4, 'linewidth': 0.7, 'shrinkB': 4, 'relpos': (0, 0.5)},
                       annotation_clip=False)

@@ -53,7 +53,7 @@ def keep_matrix(row, counts, classes='ab'):
 
 def shown(picture, method, methods):
     """How many pixels of a picture have the colour of a method."""
-    colour = plt.matplotlib.colors.to_rgb(figures.style(methods.index(method))['color'])
+    colour = plt.matplotlib.colors.to_rgb(figures.styles(methods)[method]['color'])
     return int((np.abs(matplotlib.image.imread(picture)[..., :3] - colour).max(axis=2) < 0.02).sum())
 
 
@@ -239,8 +239,8 @@ def test_what_is_in_the_figure(monkeypatch):
         ends = [segment[:, 1] for segment in bars.get_segments()]
         np.testing.assert_allclose(ends, np.clip([(low, high) for *_, low, high in expected], 0, 1))
     assert (vgg[0].get_xdata() != knn[0].get_xdata()[0]).all()  # side by side
-    assert [part[0].get_linestyle() for part in (vgg, knn)] == ['-', '--'] and set(axes.get_lines()[-1].get_ydata()) == {0.1}
-    assert (vgg[0].get_color(), knn[0].get_marker()) == (figures.style(1)['color'], figures.style(2)['marker'])
+    assert [part[0].get_linestyle() for part in (vgg, knn)] == ['-', ':'] and set(axes.get_lines()[-1].get_ydata()) == {0.1}
+    assert (vgg[0].get_color(), knn[0].get_marker()) == (figures.style(2)['color'], figures.style(3)['marker'])
     assert axes.get_xscale() == 'log' and axes.get_ylim() == (0, 1) and axes.get_title() == 'a title'
     assert [label.get_text() for label in axes.get_xticklabels()] == ['1', '5', '100']
     kept[0].canvas.draw()
@@ -267,10 +267,12 @@ def test_chance_that_is_not_known(data_folder, capsys):
 
 def test_variants_look_like_their_method():
     looks = figures.styles(['SB-CNN', 'VGG', 'VGG, new statistics', 'VGG, validated', 'proto, 16 filters'])
-    assert {looks[name]['color'] for name in looks if name.startswith('VGG')} == {figures.style(1)['color']}
+    assert {looks[name]['color'] for name in looks if name.startswith('VGG')} == {figures.style(2)['color']}
     assert [look['linestyle'] for look in looks.values()] == ['-', '-', '--', '-.', '-']
     assert [look['markerfacecolor'] for look in looks.values()] == [None, None, 'white', 'white', None]
-    assert looks['proto, 16 filters']['color'] == figures.style(2)['color']
+    assert looks['proto, 16 filters']['color'] == figures.styles(['proto'])['proto']['color']  # in all figures
+    assert looks['SB-CNN']['color'] not in {look['color'] for method, look in looks.items() if method != 'SB-CNN'}
+    assert len({(look['color'], look['marker']) for look in map(figures.style, range(96))}) == 96
 
 
 def test_many_methods_can_be_told_apart(monkeypatch):
