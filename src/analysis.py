@@ -1,7 +1,8 @@
 """The numbers of reports, from the rows of results.tsv: accuracy, paired comparisons, verdicts beside reference figures, times.
 
 A result belongs to a data set, fold, n_shot, seed and run, and to a method with its configuration hash. All functions take
-`rows`, a DataFrame with some rows of results.tsv (columns: results.COLUMNS). The newest row of each result counts.
+`rows`, a DataFrame with some rows of results.tsv (columns: results.COLUMNS), or what `newest` made of it. The newest row of each result
+counts.
 """
 import itertools
 from pathlib import Path
@@ -22,42 +23,64 @@ RESULT = ['dataset', 'method', 'config_hash', 'fold', 'n_shot', 'seed', 'run']  
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
 def labelled(rows):
-    """The rows in the order of their times, with the columns `label` and `state`.
+    """The rows in the order of their times, with the columns `label`, `state`, `sets` and `outdated`.
 
     label: the method's name; where a data set has results of the method with several configurations (other epochs, other
-    input), the configuration hash follows in brackets. state: hash of the labels of all sounds, see results.data_hash.
+    input), the configuration hash follows in brackets. state: hash of the labels of all sounds; sets: hash of training and test set, see
+    results.data_hash. outdated: why a row does not count, '' for the others: a mean holds one state of the data and one division into sets.
     """
-    rows = rows.sort_values('date', kind='stable')
+    rows = rows.sort_values('date', kind='stable', ignore_index=True)
     several = rows.groupby(['dataset', 'method'])['config_hash'].transform('nunique') > 1
-    return rows.assign(label=rows['method'].where(~several, rows['method'] + ' [' + rows['config_hash'] + ']'),
-                       state=rows['data'].map(lambda data: str(data).partition('.')[0]))
+    parts = rows['data'].map(lambda data: [*str(data).split('.'), ''])
+    rows = rows.assign(label=rows['method'].where(~several, rows['method'] + ' [' + rows['config_hash'] + ']'),
+                       state=parts.str[0], sets=parts.str[1])
+    reasons = [why_outdated(group) for _, group in rows.groupby(['dataset', 'label'])]
+    return rows.assign(outdated=pd.concat(reasons) if reasons else '')
+
+
+def why_outdated(rows):
+    """Why each result of a method on a data set does not count, '' for those that do (Series); `rows` in the order of their times."""
+    why = pd.Series('', rows.index)
+    earlier = rows['state'] != rows['state'].iloc[-1]
+    why[earlier] = 'on an earlier state of the data (other sounds or labels)'
+    rows = rows[~earlier]
+    replaced = rows['sets'] != rows.groupby('fold')['sets'].transform('last')
+    if replaced.any():  # all folds are made at the same time, so those that were measured before are of the earlier division, too
+        again = rows['date'][rows['fold'].isin(rows['fold'][replaced]) & ~replaced].min()
+        why[rows.index[replaced | (rows['date'] < again)]] = 'on an earlier division into training and test sets'
+    return why
 
 
 def newest(rows):
-    """The newest row of each result; of rows with the same time, the last one. With the columns of `labelled`.
+    """The newest row of each result; of rows with the same time, the last one. With the columns of `labelled`, without outdated rows.
 
-    Results of a method on an earlier state of the data do not count: a mean holds one state. `left_out` names them.
+    `left_out` names those. What this function has returned, or a part of it, stays as it is.
     """
+    if 'outdated' in rows:
+        return rows
     rows = labelled(rows)
-    rows = rows[rows['state'] == rows.groupby(['dataset', 'label'])['state'].transform('last')]
-    return rows.drop_duplicates(RESULT, keep='last')
+    return rows[rows['outdated'] == ''].drop_duplicates(RESULT, keep='last')
 
 
 def left_out(rows):
-    """Sentences (list of str) on results that do not count, and on methods that were measured on different states of the data."""
+    """Sentences (list of str) on results that do not count, and on methods that were measured on different data."""
     if rows.empty:
         return []
-    rows, sentences = labelled(rows), []
-    for (dataset, label), group in rows.groupby(['dataset', 'label']):
-        earlier = group[group['state'] != group['state'].iloc[-1]].drop_duplicates([*RESULT, 'data'])
-        if len(earlier):
-            sentences.append(f'{dataset}, {label}: {len(earlier)} result{"s" * (len(earlier) > 1)} on an earlier state of the data '
-                             f'(other sounds or labels) {"are" if len(earlier) > 1 else "is"} left out.')
+    sentences = []
+    for (dataset, label, why), group in labelled(rows).drop_duplicates([*RESULT, 'data']).groupby(['dataset', 'label', 'outdated']):
+        if why:
+            sentences.append(f'{dataset}, {label}: {len(group)} result{"s" * (len(group) > 1)} {why} '
+                             f'{"are" if len(group) > 1 else "is"} left out.')
     for dataset, group in newest(rows).groupby('dataset'):
         methods = {state: ', '.join(sorted(set(part['label']))) for state, part in group.groupby('state')}
         if len(methods) > 1:
             sentences.append(f'{dataset}: the methods were measured on different states of the data (other sounds, labels or refused '
                              f'files): ' + '; '.join(f'{names} [{state}]' for state, names in methods.items()) + '.')
+            continue
+        divisions = group.groupby('fold')['sets'].nunique()
+        if len(several := divisions.index[divisions > 1]):
+            sentences.append(f'{dataset}: the methods were measured on different divisions into training and test sets (folds '
+                             f'{listing(several)}).')
     return sentences
 
 
@@ -98,11 +121,8 @@ def averages(rows):
     is as wide as that of one division: see shared.independent_folds. std (divisor n) is over all single
     results, as in the study.
     """
-    folds = rows['fold'].nunique()
     mean, _, low, high = mean_interval(*measurements(rows.set_index('fold')['accuracy'], rows['dataset'].iloc[0]))
-    if folds == 1 and np.ptp(rows['accuracy']) < 1e-9:  # e.g. repetitions that learn from the same clips
-        low = high = np.nan
-    return {'mean': mean, 'std': rows['accuracy'].std(ddof=0), 'low': low, 'high': high, 'runs': len(rows), 'folds': folds}
+    return {'mean': mean, 'std': rows['accuracy'].std(ddof=0), 'low': low, 'high': high, 'runs': len(rows), 'folds': rows['fold'].nunique()}
 
 
 def summarise(rows):
@@ -144,9 +164,10 @@ def compare(rows):
 
 
 def recommend(rows, key):
-    """The method to use, by the results of one data set at its largest n, and what can be told of the others.
+    """The method to use, by the results of one data set, and what can be told of the others.
 
-    The highest mean accuracy counts; of all methods within one standard error of it (over the folds; over the runs of one fold), the
+    The results at one n count: the largest one at which more than half of the methods were measured. The highest mean accuracy counts, among
+    the methods that were measured on most folds; of those within one standard error of it (over the folds; over the runs of one fold), the
     first in the order of `key`. A difference is told from chance when p < 0.05 in the paired comparison, without correction.
 
     Args:
@@ -154,23 +175,29 @@ def recommend(rows, key):
         key: function (method's name) -> its place, the cheapest first.
 
     Returns a dictionary: n_shot; method as in `labelled`, its name alone, its experiment (of one run); mean, low, high; lists of the other
-    methods: equal (not told from it), better, worse, and apart (without a draw in common); and comparisons: its own ones, see against.
+    methods: equal (not told from it), better, worse, apart (no test is possible) and missing (no result at this n); and comparisons: its
+    own ones, see against.
     """
-    largest = largest_shot(rows)
-    summary, pairs, rows = (table[table['n_shot'] == largest] for table in (summarise(rows), compare(rows), newest(rows)))
+    rows = newest(rows)
+    methods = rows.groupby('n_shot')['label'].nunique()
+    largest = max(methods.index[methods > rows['label'].nunique() / 2], key=position, default=largest_shot(rows))
+    missing = sorted(set(rows['label']) - set(rows['label'][rows['n_shot'] == largest]))
+    summary, pairs, rows = (table[table['n_shot'] == largest] for table in (summarise(rows), compare(rows), rows))
     summary = summary.set_index('method')
-    best = summary['mean'].idxmax()
+    summary = summary.assign(complete=summary['folds'] == summary['folds'].max())
+    best = summary['mean'][summary['complete']].idxmax()
     values, count = measurements(rows[rows['label'] == best].set_index('fold')['accuracy'], rows['dataset'].iloc[0])
     error = values.std(ddof=1) / np.sqrt(count) if len(values) > 1 else 0.0
-    near = [label for label in summary.index if summary.loc[label, 'mean'] >= summary.loc[best, 'mean'] - error - 1e-9]
+    near = summary.index[summary['complete'] & (summary['mean'] >= summary.loc[best, 'mean'] - error - 1e-9)]
     names = rows.drop_duplicates('label').set_index('label')
     chosen = min(near, key=lambda label: (key(names.loc[label, 'method']), -summary.loc[label, 'mean']))
-    others, comparisons = {'equal': [], 'better': [], 'worse': []}, against(pairs, chosen)
-    for row in comparisons:
-        others['equal' if not row['p'] < 0.05 else 'better' if row['difference'] < 0 else 'worse'].append(row['other'])
-    others['apart'] = [label for label in summary.index if label != chosen and not any(label in found for found in others.values())]
+    comparisons = against(pairs, chosen)
+    told = {row['other']: 'equal' if row['p'] >= 0.05 else 'better' if row['difference'] < 0 else 'worse' for row in comparisons
+            if np.isfinite(row['p'])}
+    others = {kind: [label for label in summary.index if label != chosen and told.get(label, 'apart') == kind]
+              for kind in ('equal', 'better', 'worse', 'apart')}
     return {'n_shot': largest, 'method': chosen, 'name': names.loc[chosen, 'method'], 'experiment': names.loc[chosen, 'experiment'],
-            **summary.loc[chosen, ['mean', 'low', 'high']].to_dict(), **others, 'comparisons': comparisons}
+            **summary.loc[chosen, ['mean', 'low', 'high']].to_dict(), **others, 'missing': missing, 'comparisons': comparisons}
 
 
 def recommendation(best):
@@ -178,7 +205,8 @@ def recommendation(best):
     interval = f', 95 % interval {best["low"]:.3f} to {best["high"]:.3f}' if np.isfinite(best['low']) else ''
     told = [f'{words}: {", ".join(best[key])}.' for key, words in (
         ('equal', 'Not distinguishable from it by these results'), ('better', 'More accurate, but they need more computation'),
-        ('apart', 'Cannot be compared with it, because they were not measured on the same training clips')) if best[key]]
+        ('apart', 'No test against it is possible (too few results on the same training clips, or all differences are equal)'),
+        ('missing', f'Not measured at n = {best["n_shot"]}')) if best[key]]
     return ' '.join([f'Use {best["method"]}: accuracy {best["mean"]:.3f} at n = {best["n_shot"]}{interval}.',
                      *(told or ['All others are less accurate.' if best['worse'] else 'No other method was measured.'])])
 
@@ -245,11 +273,11 @@ def verdicts(rows, references):
     Args:
         references: from read_references.
 
-    Returns a DataFrame with dataset, method, n_shot; mean, std, runs (ours); reference, spread, reference_runs, settings;
+    Returns a DataFrame with dataset, method, n_shot, folds; mean, std, runs (ours); reference, spread, reference_runs, settings;
     difference (ours minus the reference); verdict ('inside the spread' where |difference| <= spread, 'outside the spread', or
     'no spread known'); source.
     """
-    columns = ['dataset', 'method', 'n_shot', 'mean', 'std', 'runs', 'reference', 'spread', 'reference_runs', 'settings',
+    columns = ['dataset', 'method', 'n_shot', 'folds', 'mean', 'std', 'runs', 'reference', 'spread', 'reference_runs', 'settings',
                'difference', 'verdict', 'source']
     rows, found = newest(rows), []
     for reference in references.itertuples():
@@ -259,7 +287,7 @@ def verdicts(rows, references):
                 ours = averages(group)
                 difference = ours['mean'] - reference.accuracy
                 inside = 'inside' if abs(difference) <= reference.spread + 1e-9 else 'outside'
-                found.append({'dataset': reference.dataset, 'method': label, 'n_shot': reference.n_shot,
+                found.append({'dataset': reference.dataset, 'method': label, 'n_shot': reference.n_shot, 'folds': listing(sorted(reference.folds)),
                               **{key: ours[key] for key in ('mean', 'std', 'runs')}, 'reference': reference.accuracy,
                               'spread': reference.spread, 'reference_runs': reference.runs, 'settings': reference.settings,
                               'difference': difference, 'source': reference.source,

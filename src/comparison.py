@@ -25,6 +25,11 @@ def decisions(name):
     return pd.concat(tables, ignore_index=True)
 
 
+def equals(p):
+    """'= 0.012', '< 0.001', or '= nan' where there is no p."""
+    return '< 0.001' if p < 0.001 else f'= {p:.3f}'
+
+
 def describe(one, two):
     """What two experiments differ in: a text. Clips are matched by their sound file, so that two versions of a data set can be compared.
 
@@ -41,6 +46,7 @@ def describe(one, two):
              f'{both["audio"].nunique()} common test clips, {runs} run(s)']
     left_out = [f'{name}: {count} test clips' for name, table in ((one, a), (two, b))
                 if (count := table['audio'].nunique() - both['audio'].nunique())]
+    left_out += [f'{name}: {count} runs' for name, table in ((one, a), (two, b)) if (count := table['run'].nunique() - runs)]
     if left_out:
         lines.append(f'only in one of them, left out: {listing(left_out)}')
     if relabelled := both.loc[both['true'] != both['true of two'], 'audio'].nunique():
@@ -48,12 +54,12 @@ def describe(one, two):
     if runs == 1:
         gained, lost = int((right[1] & ~right[0]).sum()), int((right[0] & ~right[1]).sum())
         p = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
-        lines.append(f'{gained} clips are right only in {two}, {lost} only in {one}: McNemar, p = {p:.3f}')
+        lines.append(f'{gained} clips are right only in {two}, {lost} only in {one}: McNemar, p {equals(p)}')
     else:
         means = [values.groupby(both['run']).mean() for values in right]
         difference = means[1] - means[0]
         p = stats.ttest_rel(*means[::-1]).pvalue if np.ptp(difference) > 1e-9 else 1.0 if abs(difference.iloc[0]) < 1e-9 else float('nan')
-        lines.append(f'paired t-test over {runs} runs: p = {p:.3f}')
+        lines.append(f'paired t-test over {runs} runs: p {equals(p)}')
     configs = [config_of(experiments_folder() / name) for name in (one, two)]
     if keys := differences(*configs):
         told = [key if isinstance(one, dict) else f'{key}: {one!r} -> {two!r}'

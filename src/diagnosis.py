@@ -66,7 +66,7 @@ def accuracy(table, recordings):
 
 def wilson(share, trials):
     """95 % Wilson interval (low, high) of a share in a number of independent trials."""
-    return accuracy_interval(round(share * trials), trials) if trials else (np.nan, np.nan)
+    return accuracy_interval(share * trials, trials) if trials else (np.nan, np.nan)
 
 
 def per_class(table, classes, recordings):
@@ -106,16 +106,21 @@ def suspicious(table, classes):
 
 
 def class_recalls(rows):
-    """Recall of each class in each run of one method: a DataFrame with n_shot, fold, run, class, train (its training clips), right, clips."""
+    """Recall of each class in each run of one method: a DataFrame with n_shot, fold, run, class, train (its training clips), right, clips.
+
+    Raises FileNotFoundError or ValueError where files of the runs are missing or of another evaluation.
+    """
     found = []
     for row in newest(rows).itertuples():
         folder = experiments_folder() / row.experiment / row.model
         drawn = pd.read_csv(folder / 'train_ids.tsv', sep='\t', header=None, names=['id', 'class'], dtype=str, keep_default_na=False)
         counts = drawn['class'].value_counts()
         report = pd.read_csv(folder / 'class_report.tsv', sep='\t', keep_default_na=False, dtype={'class': str})
+        report = report.assign(right=(report['recall'] * report['clips']).round().astype(int))
+        if (report['right'].sum(), report['clips'].sum()) != (row.correct, row.clips):
+            raise ValueError(f'{row.experiment}/{row.model} was evaluated again since')
         found += [{'n_shot': row.n_shot, 'fold': row.fold, 'run': row.run, 'class': line[0], 'train': int(counts.get(line[0], 0)),
-                   'right': round(line[2] * line[1]), 'clips': line[1]}
-                  for line in report[['class', 'clips', 'recall']].itertuples(index=False, name=None)]
+                   'right': line[1], 'clips': line[2]} for line in report[['class', 'right', 'clips']].itertuples(index=False, name=None)]
     return pd.DataFrame(found)
 
 
@@ -124,7 +129,8 @@ def learning_curves(recalls, seed=0):
 
     A power law, error = a x clips^-b, is fitted to the errors of the class at each n. `gain` is what MORE clips would add to the recall by
     it, low and high its 90 % interval by a bootstrap over runs. They are NaN where it cannot be told: fewer than three different
-    numbers of clips, no error left, or an interval that includes 0. Classes without test clips are left out.
+    numbers of clips, fewer than three runs of one of them, no error left, or an interval that includes 0. Classes without test clips are
+    left out.
     """
     rng, found = np.random.default_rng(seed), []
     for name, own in recalls[recalls['clips'] > 0].groupby('class', sort=False):
@@ -134,7 +140,7 @@ def learning_curves(recalls, seed=0):
         recall = levels[-1]['right'].sum() / levels[-1]['clips'].sum()
         sizes = np.array([part['train'].mean() for part in levels])
         row = {'class': name, 'now': round(now), 'recall': recall, 'gain': np.nan, 'low': np.nan, 'high': np.nan}
-        if len(np.unique(sizes.round())) >= 3 and recall < 1:
+        if len(np.unique(sizes.round())) >= 3 and min(map(len, levels)) >= 3 and recall < 1:
             errors = np.array([[resampled(part, rng) for part in levels] for _ in range(RESAMPLES)])
             gains = power_law_gain(sizes, errors, now)
             low, high = np.quantile(gains, [0.05, 0.95])

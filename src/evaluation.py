@@ -47,30 +47,31 @@ def check_finite(means, keys, part, config, representation):
 
 
 def accuracy_interval(correct, clips):
-    """95 % Wilson interval (low, high) of an accuracy of correct / clips."""
-    interval = stats.binomtest(int(correct), int(clips)).proportion_ci(0.95, method='wilson')
-    return interval.low, interval.high
+    """95 % Wilson interval (low, high) of an accuracy of correct / clips; `correct` need not be a whole number."""
+    z, share = stats.norm.ppf(0.975), correct / clips
+    centre, half = share + z * z / (2 * clips), z * np.sqrt(share * (1 - share) / clips + (z / (2 * clips)) ** 2)
+    return tuple(float(np.clip((centre + side * half) / (1 + z * z / clips), 0, 1)) for side in (-1, 1))
 
 
 def mean_interval(values, independent=None):
     """Mean, standard deviation (divisor n) and 95 % t interval of the mean (low, high) of accuracies.
 
-    The interval ends at 0 and 1; it is NaN for one value.
+    The interval ends at 0 and 1. It is NaN for one value, and where all are equal: they do not tell how far others would be.
 
     Args:
         independent: how many of the values count as independent measurements; None: all.
     """
     values = np.asarray(values, float)
     mean, n = values.mean(), independent or len(values)
-    half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+    half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 and np.ptp(values) > 1e-9 else np.nan
     return mean, values.std(), *np.clip([mean - half, mean + half], 0, 1)
 
 
 def describe(values):
     """'0.575 +- 0.031 (5 runs, 95 % interval of the mean 0.532 to 0.618)'."""
     mean, std, low, high = mean_interval(values)
-    more = f'{len(values)} runs, 95 % interval of the mean {low:.3f} to {high:.3f}' if len(values) > 1 else '1 run'
-    return f'{mean:.3f} +- {std:.3f} ({more})'
+    more = f', 95 % interval of the mean {low:.3f} to {high:.3f}' if np.isfinite(low) else ''
+    return f'{mean:.3f} +- {std:.3f} ({len(values)} run{"s" * (len(values) > 1)}{more})'
 
 
 def probability(p):

@@ -2,6 +2,7 @@
 
 An experiment folder is self-sufficient: its evaluation reads everything else there. models.list has a line per finished run.
 """
+import collections
 import fcntl
 import functools
 import json
@@ -138,20 +139,30 @@ SOUNDS = 'sounds.tsv'
 
 
 def write_sounds(folder, sounds):
-    """Write sounds.tsv: part (train, val or test) and digest of each sound, a line each."""
+    """Write sounds.tsv: part and digest of each sound, a line each.
+
+    The part is train, val or test, or before: what the experiments learned from that the first weights come from.
+    """
     write_text(folder / SOUNDS, ''.join(f'{part}\t{digest}\n' for part, digests in sounds.items() for digest in digests))
 
 
-def check_unheard(folder, split, remedy):
-    """Raise UserError if sounds of the test set belong to the training or validation set of the experiment in `folder`."""
+def read_sounds(folder, remedy):
+    """The digests in sounds.tsv of an experiment: part -> set; empty for a part that is not there."""
     if not (folder / SOUNDS).is_file():
         raise UserError(f'{folder / SOUNDS} does not exist, so it is not known which sounds the experiment learned from: {remedy}')
-    sounds = {part: set() for part in ('train', 'val', 'test')}
+    sounds = collections.defaultdict(set)
     for line in (folder / SOUNDS).read_text(encoding='utf-8').splitlines():
         part, digest = line.split('\t')
         sounds[part].add(digest)
+    return sounds
+
+
+def check_unheard(folder, split, remedy):
+    """Raise UserError if sounds of the test set belong to the training or validation set of the experiment in `folder`, or to those of the
+    experiments that its weights come from."""
+    sounds = read_sounds(folder, remedy)
     # published data sets may hold one sound twice, in both sets: DataSplit.load prints that
-    heard = (sounds['train'] | sounds['val']) - sounds['test']
+    heard = (sounds['train'] | sounds['val']) - sounds['test'] | sounds['before']
     known = [key for key, digest in zip(split.test, split.sounds('test')) if digest in heard]
     if known:
         raise UserError(f'{len(known)} of {len(split.test)} test clips are training or validation clips of {folder.name} (ids '
@@ -216,7 +227,7 @@ class Experiment:
             if leftover.name not in finished:
                 shutil.rmtree(leftover)
         if rows := self.results():  # results.tsv may have lost them
-            add_results(rows)
+            self._add_results(rows)
 
     def close(self):
         """Let other processes continue the experiment."""
@@ -279,7 +290,12 @@ class Experiment:
             print(f'run {row["run"] + 1} of {wanted}: accuracy {row["accuracy"]:.3f}')
         accuracies = [rows[run]['accuracy'] for run in sorted(rows)]
         evaluation.write_summary(self.folder / 'experiment.result', self.id, accuracies, self.config['overrides'])
-        add_results([row])
+        self._add_results([row])
+
+    def _add_results(self, rows):
+        """Add rows to results.tsv, unless a command chose another test set: such results do not belong into the same means."""
+        if 'gt_test' not in self.config['overrides']:
+            add_results(rows)
 
     def print_summary(self):
         """Print the mean accuracy of the runs that have a result.
@@ -289,6 +305,9 @@ class Experiment:
         if rows := self.results():
             print(f'{rows[0]["method"]}, {rows[0]["dataset"]} fold {rows[0]["fold"]}, n_shot {rows[0]["n_shot"]}: '
                   f'accuracy {evaluation.describe([row["accuracy"] for row in rows])}')
+        if 'gt_test' in self.config['overrides']:
+            print(f'note: this is the accuracy on {self.config["gt_test"]}. It is not added to results.tsv, which holds results on the test set '
+                  'of the fold')
 
 
 def _lock(folder, wait=False):

@@ -112,6 +112,9 @@ def best_method(dataset, overrides):
         if other:
             raise UserError(f'{best["method"]} was measured with {listing(other)}, and the classifier would have other settings: add these as '
                             f'key=value, set them in config_file.py, or choose with --method "{best["name"]}"')
+    else:
+        print(f'note: experiments/{best["experiment"]} is not here, so it is not known whether {best["name"]} was measured with the '
+              'settings of the classifier')
     return best['name']
 
 
@@ -165,6 +168,8 @@ def background(made):
         start_tensorflow()
     folder = audio_folder({'dataset': made.config['dataset'], 'audio_folder': None})
     decisions = [rows for _, rows in made.decisions(folder / path for path in sounds.values()) if not isinstance(rows, UserError)]
+    if len(decisions) < len(sounds):
+        print(f'note: {len(sounds) - len(decisions)} of {len(sounds)} background files cannot be used and are not counted')
     return float(np.mean([(rows['class'] == classifier.NONE).mean() for rows in decisions])) if decisions else None
 
 

@@ -6,7 +6,7 @@ import shutil
 import h5py
 import numpy as np
 
-from experiment import Experiment, check_unheard
+from experiment import Experiment, check_unheard, read_sounds
 from fewshot import PARTS
 from results import config_hash
 from scoring import Forms
@@ -80,10 +80,13 @@ class Network:
 
         Returns experiment.Experiment, whose config includes split.identity.
         """
+        sounds, remedy = {part: split.sounds(part) for part in PARTS}, 'choose other weights, or load_model=None'
         if self._foreign and split.test:
-            check_unheard(self._foreign, split, 'choose other weights, or load_model=None')
-        experiment = Experiment.start(self.config | split.identity, again, wait,
-                                      {part: split.sounds(part) for part in PARTS})
+            check_unheard(self._foreign, split, remedy)
+        if self._foreign:
+            heard = read_sounds(self._foreign, remedy)
+            sounds['before'] = sorted(heard['train'] | heard['val'] | heard['before'])
+        experiment = Experiment.start(self.config | split.identity, again, wait, sounds)
         print(f'experiment: {experiment.folder}')
         self.announce_disk(self.config['num_experiment_runs'] - len(experiment.models()))
         return experiment

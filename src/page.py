@@ -22,7 +22,6 @@ import figures
 import plans
 import shallow
 from audio import read_audio
-from configuration import select
 from experiment import config_of
 from features import mel_spectrogram
 from fewshot import draw_clips
@@ -37,20 +36,20 @@ RATE = 24000        # Hz of embedded sounds
 WIDE = 0.2          # an interval of the accuracy that is wider says little
 
 
-def write(path, title, rows, datasets, curves, confusions, commands):
+def write(path, title, rows, notes, curves, confusions, commands):
     """Write report.html.
 
     Args:
         path: of the file.
         title: of the page.
-        rows: DataFrame with the columns of results.tsv.
-        datasets: names, in the order of their sections.
+        rows: DataFrame from analysis.newest.
+        notes: dictionary data set, in the order of the sections -> sentences of analysis.left_out (list).
         curves: dictionary data set -> path of the figure of accuracy over n.
         confusions: dictionary (data set, method) -> path of its confusion matrix.
         commands: commands that made the report (str).
     """
-    parts = [section(rows[rows['dataset'] == dataset], dataset, curves.get(dataset), confusions, commands)
-             for dataset in datasets if (rows['dataset'] == dataset).any()]
+    parts = [section(rows[rows['dataset'] == dataset], dataset, sentences, curves.get(dataset), confusions, commands)
+             for dataset, sentences in notes.items() if (rows['dataset'] == dataset).any()]
     template = environment().from_string((Path(__file__).parent / 'page_template.html').read_text(encoding='utf-8'))
     write_text(path, template.render(title=title, made=time.strftime('%Y-%m-%d %H:%M'), parts=parts, more=diagnosis.MORE))
 
@@ -60,15 +59,14 @@ def environment():
     return jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
 
 
-def section(rows, dataset, curves, confusions, commands):
+def section(rows, dataset, notes, curves, confusions, commands):
     """What the template shows of a data set (dictionary)."""
     best = analysis.recommend(rows, plans.cost)
     recordings = read_recordings(dataset)
     part = {'dataset': dataset, 'slug': f'data-{dataset}', 'recommendation': analysis.recommendation(best), 'warnings': [],
             'what': what_was_run(rows), 'accuracy': accuracy_table(rows), 'curves': picture(curves) if curves else None,
             'comparisons': comparison_table(best), 'naive': None, 'detail': None, 'commands': commands}
-    labelled = analysis.newest(rows)
-    own = labelled[labelled['label'] == best['method']]
+    own = rows[rows['label'] == best['method']]
     try:
         table, classes = diagnosis.held_out(own)
         found, figures_of = diagnosis.accuracy(table, recordings), diagnosis.per_class(table, classes, recordings)
@@ -79,8 +77,8 @@ def section(rows, dataset, curves, confusions, commands):
                                     f'the accuracy {found["accuracy"]:.3f} is {found["low"]:.3f} to {found["high"]:.3f}.')
     except (FileNotFoundError, ValueError, UserError) as problem:
         part['warnings'].append(f'Classes, labels and errors are not shown: {problem}.')
-    part['warnings'] += analysis.left_out(rows)
-    part['naive'] = naive_split(labelled, recordings)
+    part['warnings'] += notes
+    part['naive'] = naive_split(rows, recordings)
     part['origin'] = origin(rows)
     return part
 
@@ -93,7 +91,6 @@ def units(recordings):
 # ---- accuracy --------------------------------------------------------------------------------------------------------
 
 def what_was_run(rows):
-    rows = analysis.newest(rows)
     return (f'{len(rows)} results on {rows["fold"].nunique()} fold(s). n is the number of training clips per class; if a class has fewer, all of '
             'them are used. Each cell: mean accuracy, its 95 % interval in brackets (over the folds; over the runs of a single fold), and the '
             'balanced accuracy, which counts every class alike, after "|".')
@@ -115,7 +112,7 @@ def accuracy_table(rows):
 def balanced_accuracies(rows):
     """Mean recall of the classes, over the runs of each method and n: dictionary (method, n_shot) -> float; without runs that are not here."""
     found = {}
-    for (label, n_shot), group in analysis.newest(rows).groupby(['label', 'n_shot']):
+    for (label, n_shot), group in rows.groupby(['label', 'n_shot']):
         try:
             recalls = diagnosis.class_recalls(group)
         except (FileNotFoundError, ValueError, KeyError):
@@ -157,11 +154,11 @@ def naive_split(rows, recordings):
     except (UserError, ValueError, KeyError):
         return None
     grouped = own['correct'].sum() / own['clips'].sum()
-    flattery = np.mean(right) - grouped
+    difference = np.mean(right) - grouped
     return (f'{len(labels)} clips come from {len({recordings.get(key, key) for key in labels})} recordings. With recordings kept together, '
             f'{own["label"].iloc[0]} reaches {grouped:.3f} at n = {largest}. A random split puts clips of one recording into both the training and '
-            f'the test set. It gives {np.mean(right):.3f}' + (f', which is {flattery:.3f} too high: a new recording has no clips in training.'
-                                                            if flattery > 0.005 else ', which is not higher here.'))
+            f'the test set, but a new recording has no clips in training. One such split gives {np.mean(right):.3f}, a difference of '
+            f'{difference:+.3f}.')
 
 
 # ---- the recommended method in detail ----------------------------------------------------------------------------------
@@ -275,14 +272,13 @@ def drawn(function, *arguments):
 
 def origin(rows):
     """A line per method and configuration, and the versions."""
-    rows = analysis.newest(rows)
-    lines = [['versions', listing([f'{name} {version}' for name, version in classifier.versions().items()], 99)],
+    lines = [['versions on this machine now', listing([f'{name} {version}' for name, version in classifier.versions().items()], 99)],
              ['seeds', listing(sorted(rows['seed'].unique()))],
              ['data', f'{listing(sorted(rows["state"].unique()))} (hash of the labels of all sounds)'],
              ['results', f'{data_folder() / "experiments/results.tsv"}, {rows["date"].min()} to {rows["date"].max()}']]
     for row in rows.drop_duplicates('label').sort_values('label').itertuples():
         config = config_of(experiments_folder() / row.experiment)
-        chosen = {key: value for key, value in select(config, 'method').items() if key in config.get('overrides', {})}
+        chosen = plans.changed_settings(row.method, config)
         lines.append([row.label, f'configuration {row.config_hash}, e.g. experiments/{row.experiment}'
                       + (f' ({listing([f"{key}={value!r}" for key, value in chosen.items()], 20)})' if chosen else '')])
     return {'head': ['', ''], 'rows': lines}

@@ -7,7 +7,7 @@ import config_file
 import pretrained
 import representation
 from analysis import position
-from configuration import ALL, KEYS
+from configuration import ALL, KEYS, select
 from methods import METHODS
 from results import config_hash, data_hash
 from shared import UserError, data_folder, folds_of, listing, read_classes, read_ground_truth
@@ -45,6 +45,13 @@ COST = ('config_frozen', 'config_knn_audioset', 'config_knn_mfcc', 'config_trans
 def cost(method):
     """Place of a method in the order of costs; of names that are not in config_methods, the last."""
     return COST.index(config_file.config_methods[method][0]) if method in config_file.config_methods else len(COST)
+
+
+def changed_settings(name, config):
+    """Settings of an experiment's configuration that are not those of its method in config_methods: dictionary key -> value."""
+    usual = {**method_of(name)[1], **config_file.config_methods[name][2]} if name in config_file.config_methods else {}
+    return {key: value for key, value in select(config, 'method', 'evaluation').items()
+            if key in config.get('overrides', {}) and value != usual.get(key)}
 
 
 def method_keys():
@@ -184,10 +191,11 @@ class Plan:
 
     @property
     def report(self):
-        """Name of its report: a plan on other data sets, or a part of a plan, does not replace the report of the plan."""
-        narrowed = {'methods', 'n_shots', 'folds'} & set(self.config['overrides'])
-        datasets = [*self.config['datasets']] if 'datasets' in self.config['overrides'] else []
-        return '_'.join([self.name, *datasets, *(['part'] if narrowed else [])])
+        """Name of its report: the plan on other data sets, a part of it, or the plan with other settings does not replace its report."""
+        overrides = set(self.config['overrides'])
+        other = any(key in ('methods', 'n_shots', 'folds') or KEYS[key][1] in ('data', 'draw', 'method', 'evaluation') for key in overrides)
+        datasets = [*self.config['datasets']] if 'datasets' in overrides else []
+        return '_'.join([self.name, *datasets, *(['part'] if other else [])])
 
     def describe(self, jobs):
         """'plan esc10: 125 runs; esc10, folds 0, 1, 2, 3, 4; n = 1, 2, 5, 10, 20; 6 methods'."""

@@ -23,7 +23,7 @@ import reporting
 from config_file import config_reproduce
 from configuration import configure, parse_arguments, parse_overrides
 from results import read_results
-from shared import UserError, run_script
+from shared import UserError, listing, run_script
 
 OPTIONS = ('results', 'readme', 'show')
 
@@ -61,7 +61,18 @@ def select(plan, arguments, results):
     if plan:
         config = configure('config_reproduce', plan, arguments, plans.method_keys())
         opened = plans.Plan({**config, 'dry_run': True})  # nothing is made here
-        return plans.rows_of(opened.jobs(), read_results(results)), opened.report, opened.missing
+        jobs = opened.jobs()
+        rows = plans.rows_of(jobs, read_results(results))
+        for note in opened.notes:
+            print(f'note: {note}')
+        unknown = sorted({job.method for job in jobs if job.identity[-1] is None})
+        if unknown:
+            told = (f'the results of {listing(unknown, 99)} cannot be told from those on other data without their representations: make them '
+                    f'with `python reproduce.py {plan}`, or report all results with `python report.py dataset={config["datasets"][0]}`')
+            if rows.empty:
+                raise UserError(told)
+            print(f'note: {told}')
+        return rows, opened.report, opened.missing
     dataset = parse_overrides(arguments, ('dataset', 'compare', *OPTIONS)).get('dataset')
     rows = read_results(results)
     if dataset is None:

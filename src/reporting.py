@@ -1,5 +1,6 @@
 """Reports of results: a folder with Markdown, tables and figures, and the results part of a README."""
 import datetime
+import itertools
 import re
 from pathlib import Path
 
@@ -17,24 +18,25 @@ from results import experiments_folder
 from shared import UserError, atomic, listing, locked, read_classes, write_table, write_text
 
 LEGEND = '''\
-## How to read this
+## How to read the tables
 
 - A result is what a method gives for a data set, fold, n (training clips per class), seed and run. If it was measured again,
   the newest result counts. A code in brackets distinguishes results of one method with different settings.
 - std is the standard deviation over all single results (divisor: their number). An empty cell was not measured.
-- 95 % intervals are t intervals. Runs of one fold are tested on the same clips, so they are no independent measurements: where
+- 95 % intervals are t intervals. Runs of one fold are tested on the same clips, so they are not independent measurements: where
   there are several folds, the mean is the mean over folds of the means over runs, and the interval is over the folds' means.
   With one fold it is over its runs, and says nothing about other test clips. A single value has no interval. The training sets of the
   folds overlap; the interval does not take this into account. Where a division into folds is repeated, the same clips are tested again:
   the interval and p are then those of as many folds as one division has.
-- Verdicts compare our mean on the reference's folds with the reference: inside the spread means that they differ by no more than
-  the reference's spread, its standard deviation over runs. A mean of few runs, ours or theirs, is easily outside by chance.
+- Verdicts compare the mean of this project on the reference's folds with the reference: inside the spread means that they differ by no more
+  than the reference's spread, its standard deviation over runs. A mean of few runs is easily outside by chance.
 - Paired comparisons use draws that both methods have: the same fold, n, seed, run and data, hence the same training clips. p is of
   the two-sided paired t-test, over the folds' mean differences where there are several folds, else over runs; p is not
   corrected for the number of comparisons. p (Holm) is corrected, for all pairs of methods at the same n (all in `paired.tsv`). p is empty
   for fewer than two differences, and where all are equal but not 0. The best method was chosen with the same results, so its advantage is
   overestimated: p (Holm) accounts for that, the difference and its interval do not.
-- Times are sums over the results above. Representations, starting TensorFlow and runs without a result are not in them.
+- Times are sums over the results above. They do not include representations, stored embeddings of frozen networks, starting TensorFlow, and
+  runs without a result.
 '''
 
 
@@ -55,14 +57,15 @@ def write(rows, name, missing=(), quiet=False, commands=''):
     if rows.empty:
         raise UserError('there is no result to report: train and evaluate first, e.g. python sl_train.py spec')
     folder = experiments_folder() / f'report_{name}'
+    notes = {dataset: analysis.left_out(rows[rows['dataset'] == dataset]) for dataset in sorted({*rows['dataset'], *(name for name, *_ in missing)})}
+    rows = analysis.newest(rows)
     with locked(folder / '.lock'):
         summary, pairs, verdicts, spent = tables(rows)
         for table, file in ((summary, 'accuracy'), (pairs, 'paired'), (verdicts, 'verdicts'), (spent, 'costs')):
             write_table(table, folder / f'{file}.tsv')
         methods, text, drawn = sorted(summary['method'].unique()), [f'# Results: {name}'], []
-        datasets = sorted({*rows['dataset'], *(dataset for dataset, *_ in missing)})
         curves, confusions = {}, {}
-        for dataset in datasets:
+        for dataset in notes:
             paths = draw_curves(dataset, summary[summary['dataset'] == dataset], methods,
                                 [folder / f'accuracy_{dataset}.{ending}' for ending in ('png', 'pdf')])
             matrices, lines = draw_confusions(rows[rows['dataset'] == dataset], folder)
@@ -70,7 +73,7 @@ def write(rows, name, missing=(), quiet=False, commands=''):
             curves.update({dataset: paths[0]} if paths else {})
             confusions.update({(dataset, label): path for label, path in matrices.items()})
             picture = paths[0].name if paths else None
-            text += [f'## {dataset}', *analysis.left_out(rows[rows['dataset'] == dataset]), *overview(rows, dataset, picture, missing),
+            text += [f'## {dataset}', *notes[dataset], *overview(rows, dataset, picture, missing),
                      *configurations(rows, dataset), *details(dataset, summary, pairs, verdicts, spent),
                      *headed('Confusion matrices at the largest n', '\n'.join(lines))]
         write_text(folder / 'report.md', joined([*text, LEGEND]) + '\n')
@@ -78,11 +81,11 @@ def write(rows, name, missing=(), quiet=False, commands=''):
             for path in set(folder.glob(pattern)) - set(drawn):
                 path.unlink()
         if not quiet:
-            page.write(folder / 'report.html', f'Results: {name}', rows, datasets, curves, confusions, commands)
-    for sentence in analysis.left_out(rows) if not quiet else ():
+            page.write(folder / 'report.html', f'Results: {name}', rows, notes, curves, confusions, commands)
+    for sentence in itertools.chain(*notes.values()) if not quiet else ():
         print(f'note: {sentence}')
-    for dataset in datasets if not quiet else ():
-        print(f'\n{dataset}\n' * (len(datasets) > 1) + f'\n{accuracy_table(rows, dataset, missing)}'.rstrip('\n'))
+    for dataset in notes if not quiet else ():
+        print(f'\n{dataset}\n' * (len(notes) > 1) + f'\n{accuracy_table(rows, dataset, missing)}'.rstrip('\n'))
     if not quiet:
         print(f'\nreport: {folder / "report.html"} (open it in a browser), {folder / "report.md"}')
     return folder
@@ -123,8 +126,9 @@ def details(dataset, summary, pairs, verdicts, spent):
     Args: see tables.
     """
     summary, pairs, verdicts, spent = (table[table['dataset'] == dataset] for table in (summary, pairs, verdicts, spent))
-    sources = [f'Reference for {", ".join(dict.fromkeys(group["method"]))}: {source}.' for source, group in verdicts.groupby('source', sort=False)]
-    return [*headed('Beside figures that were published or released', joined([verdict_markdown(verdicts), *sources])),
+    sources = ['The means are over the folds of the reference alone, so they differ from those of the first table.'] * (len(verdicts) > 0)
+    sources += [f'Reference for {", ".join(dict.fromkeys(group["method"]))}: {source}.' for source, group in verdicts.groupby('source', sort=False)]
+    return [*headed('Comparison with published or released figures', joined([verdict_markdown(verdicts), *sources])),
             *headed('95 % intervals', interval_markdown(summary)),
             *headed('The best method against the others', comparison_markdown(summary, pairs)),
             *headed('Times (hours:minutes:seconds)', cost_markdown(spent))]
@@ -150,16 +154,20 @@ def what_was_run(rows):
 
 
 def configurations(rows, dataset):
-    """What tells results of one method with several configurations apart, if their experiments still exist (Markdown)."""
-    rows = analysis.newest(rows[rows['dataset'] == dataset])
-    rows, lines = rows[rows['label'] != rows['method']].drop_duplicates('label').sort_values('label'), []
+    """Settings that are not those of config_methods, and what tells several configurations of one method apart (Markdown).
+
+    Known are those whose experiments still exist.
+    """
+    rows, lines = rows[rows['dataset'] == dataset].drop_duplicates('label').sort_values('label'), []
     configs = {row.label: config_of(experiments_folder() / row.experiment) for row in rows.itertuples()}
     for row in rows.itertuples():
         own = configs[row.label]
         others = [configs[other.label] for other in rows.itertuples() if other.method == row.method and configs[other.label]]
-        keys = list(dict.fromkeys(key for other in others for key in differences(own, other, ('method', 'evaluation')))) if own else []
-        settings = [in_words(key, own.get(key), [other.get(key) for other in others]) for key in keys]
-        lines.append(f'- {row.label}: e.g. experiments/{row.experiment}' + (f' ({", ".join(settings)})' if settings else ''))
+        keys = [key for other in others for key in differences(own, other, ('method', 'evaluation'))] if own else []
+        settings = [in_words(key, own.get(key), [other.get(key) for other in others])
+                    for key in dict.fromkeys([*keys, *plans.changed_settings(row.method, own)])]
+        if settings or row.label != row.method:
+            lines.append(f'- {row.label}: e.g. experiments/{row.experiment}' + (f' ({", ".join(settings)})' if settings else ''))
     return headed('Configurations', '\n'.join(lines))
 
 
@@ -272,9 +280,9 @@ def verdict_markdown(verdicts):
     """A line per verdict; '' when there is none."""
     def cells(row):
         reference = f'{row.reference:.3f}' + ('' if np.isnan(row.spread) else f' +- {row.spread:.3f}') + f' ({row.reference_runs})'
-        return [row.method, row.n_shot, spread(row), reference, row.settings, f'{row.difference:+.3f}', row.verdict]
+        return [row.method, row.n_shot, row.folds, spread(row), reference, row.settings, f'{row.difference:+.3f}', row.verdict]
 
-    head = ['method', 'n', 'ours (runs)', 'reference (runs)', 'setting', 'difference', 'verdict']
+    head = ['method', 'n', 'folds', 'this project (runs)', 'reference (runs)', 'setting', 'difference', 'verdict']
     return markdown(head, [cells(row) for row in verdicts.itertuples()]) if len(verdicts) else ''
 
 
@@ -338,7 +346,8 @@ TITLE = '# Results in full'
 def full_results(rows, readme='README.md'):
     """docs/results.md (Markdown); it depends on `rows`, config_file.py and the references alone."""
     found = tables(rows)
-    text = [TITLE, f'[{readme}](../{readme}) shows some of these methods. The same command writes both files.']
+    text = [TITLE, f'[{readme}](../{readme}) shows some of these methods. The same command writes both files. '
+            'See [how to read the tables](#how-to-read-the-tables).']
     for dataset in sorted(set(rows['dataset'])):
         text += [f'## {dataset}', *analysis.left_out(rows[rows['dataset'] == dataset]),
                  *overview(rows, dataset, f'{dataset}_all.png', without_weights(dataset)), *details(dataset, *found)]

@@ -2,14 +2,19 @@
 import numpy as np
 
 import vggish_params as params
-from audio import decode, resample
+from audio import decode, mean_of_channels, resample
 from mel_features import log_mel_spectrogram, sounding
 from shared import UserError
 
 
 def file_to_examples(path, resampler='kaiser_best', skip_silence=False):
-    """Examples of a sound file of any rate, channels and format: see waveform_to_examples, audio.decode."""
-    return waveform_to_examples(*decode(path), resampler, skip_silence=skip_silence)
+    """Examples of a sound file of any rate, channels and format: see waveform_to_examples, audio.decode.
+
+    Raises UserError, also when the channels cancel each other, as for all other representations.
+    """
+    samples, rate = decode(path)
+    mean_of_channels(samples)  # checks them
+    return waveform_to_examples(samples, rate, resampler, skip_silence=skip_silence)
 
 
 def waveform_to_examples(data, sample_rate, resampler='kaiser_best', rounded=True, skip_silence=False):

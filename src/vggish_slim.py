@@ -51,7 +51,7 @@ class VGGish(keras.layers.Layer):
     Attributes: by_name, dictionary from names of VARIABLES to the layer's variables.
     """
 
-    def __init__(self, values=None, last_activation=tf.nn.relu, seed=None, **kwargs):
+    def __init__(self, values=None, last_activation=tf.nn.relu, seed=0, **kwargs):
         """
         Args:
             values: initial values, a dictionary from read_checkpoint; None: random values, as in the original training.
@@ -62,9 +62,10 @@ class VGGish(keras.layers.Layer):
         self.values, self.last_activation, self.seed = values, last_activation, seed
 
     def build(self, shape):
-        random = keras.initializers.TruncatedNormal(stddev=params.INIT_STDDEV, seed=self.seed)
         self.by_name = {}
-        for name, size in VARIABLES.items():
+        for place, (name, size) in enumerate(VARIABLES.items()):
+            # a seed of its own each: with the same one, a smaller array would be the beginning of a larger one
+            random = keras.initializers.TruncatedNormal(stddev=params.INIT_STDDEV, seed=self.seed + place)
             start = random if name.endswith('weights') else 'zeros'
             if self.values is not None:
                 start = lambda shape, dtype, name=name: tf.convert_to_tensor(self.values[name], dtype)

@@ -51,7 +51,7 @@ def test_of_a_repeated_run_the_newest_counts(order):
     repeated = [{'date': '2024-01-01 00:00:00', 'accuracy': 0.1},
                 {'date': '2024-01-02 00:00:00', 'accuracy': 0.2, 'experiment': 'fold_0_2'},
                 {'date': '2024-02-01 00:00:00', 'accuracy': 0.3, 'experiment': 'fold_0_3', 'data': 'dddddddd.eeeeeeee'}]
-    rows = results(*(repeated[i] for i in order), {'run': 1, 'accuracy': 0.5})
+    rows = results(*(repeated[i] for i in order), {'run': 1, 'accuracy': 0.5, 'data': 'dddddddd.eeeeeeee', 'date': '2024-02-01 00:00:00'})
     summary = summarise(rows)
     assert table(summary, 'runs') == [[2]] and summary['mean'][0] == pytest.approx(0.4)
     assert sorted(newest(rows)['accuracy']) == [0.3, 0.5] and costs(rows)['runs'].tolist() == [2]
@@ -68,6 +68,24 @@ def test_a_mean_holds_one_state_of_the_data():
     assert first == 'toy, VGG: 3 results on an earlier state of the data (other sounds or labels) are left out.'
     assert 'different states of the data' in second and 'VGG [rrrrrrrr]' in second and 'proto [wwwwwwww]' in second
     assert left_out(rows[3:4]) == []
+
+
+def divided(method='VGG', **values):
+    """Three folds, then a new division into two of which one was measured: the sets of fold 1 differ, and fold 2 is no more."""
+    old = [{'fold': fold, 'data': f'wwwwwwww.{fold}aaaaaaa', 'accuracy': 0.9} for fold in range(3)]
+    return [{'method': method, 'date': '2024-01-02 00:00:00', **row, **values} for row in
+            (*({**row, 'date': f'2024-01-01 00:00:0{row["fold"]}'} for row in old), {'fold': 0, 'data': 'wwwwwwww.0bbbbbbb', 'accuracy': 0.4})]
+
+
+def test_a_mean_holds_one_division_into_folds():
+    rows = results(*divided(), {'fold': 1, 'data': 'wwwwwwww.1bbbbbbb', 'accuracy': 0.5, 'date': '2024-01-03 00:00:00'},
+                   {'fold': 2, 'data': 'wwwwwwww.2aaaaaaa', 'accuracy': 0.7, 'method': 'proto'})
+    assert newest(rows)[['method', 'fold', 'accuracy']].values.tolist() == [['proto', 2, 0.7], ['VGG', 0, 0.4], ['VGG', 1, 0.5]]
+    assert table(summarise(rows), 'method', 'mean', 'runs') == [['VGG', 0.45, 2], ['proto', 0.7, 1]]
+    assert left_out(rows) == ['toy, VGG: 3 results on an earlier division into training and test sets are left out.']
+    assert newest(rows)['outdated'].eq('').all() and newest(newest(rows)).equals(newest(rows))
+    rows = results(*divided(), {'method': 'proto', 'fold': 0, 'data': 'wwwwwwww.0aaaaaaa'})
+    assert left_out(rows)[-1] == 'toy: the methods were measured on different divisions into training and test sets (folds 0).'
 
 
 def test_of_runs_of_the_same_second_the_last_row_counts():
@@ -306,8 +324,8 @@ def test_verdict_markdown():
     rows = results({'accuracy': 0.4}, {'accuracy': 0.5, 'run': 1}, {'method': 'proto', 'accuracy': 0.4})
     text = verdict_markdown(verdicts(rows, references({}, {'method': 'proto', 'spread': np.nan, 'runs': 1, 'settings': 's=1'})))
     assert [[cell.strip() for cell in line.split('|')[1:-1]] for line in text.splitlines()[2:]] == [
-        ['VGG', '5', '0.450 +- 0.050 (2)', '0.500 +- 0.100 (3)', '', '-0.050', 'inside the spread'],
-        ['proto', '5', '0.400 (1)', '0.500 (1)', 's=1', '-0.100', 'no spread known']]
+        ['VGG', '5', '0', '0.450 +- 0.050 (2)', '0.500 +- 0.100 (3)', '', '-0.050', 'inside the spread'],
+        ['proto', '5', '0', '0.400 (1)', '0.500 (1)', 's=1', '-0.100', 'no spread known']]
 
 
 def test_the_best_method_against_the_others():
@@ -357,6 +375,34 @@ def test_the_cheapest_of_nearly_equal_methods_is_recommended():
     assert analysis.recommendation(alone).endswith('No other method was measured.')
 
 
+def test_the_recommendation_is_of_an_n_at_which_most_methods_were_measured():
+    """fit.py --method adds a result of one method at n = all."""
+    rows = results(*({'method': method, 'fold': fold, 'n_shot': n, 'accuracy': accuracy + 0.01 * fold}
+                     for method, n, accuracy in (('best', '20', 0.9), ('other', '20', 0.5), ('other', 'all', 0.52), ('third', '20', 0.4))
+                     for fold in range(3)))
+    best = analysis.recommend(rows, ['best', 'other', 'third'].index)
+    assert (best['method'], best['n_shot'], best['missing'], best['worse']) == ('best', '20', [], [])
+    assert best['apart'] == ['other', 'third']  # all differences are equal
+    best = analysis.recommend(rows[rows['method'] != 'third'], ['best', 'other'].index)
+    assert (best['method'], best['n_shot']) == ('best', '20')
+    best = analysis.recommend(pd.concat([rows, results({'method': 'best', 'n_shot': 'all'})]), ['best', 'other', 'third'].index)
+    assert (best['method'], best['n_shot'], best['missing']) == ('other', 'all', ['third'])
+    assert analysis.recommendation(best).endswith('Not measured at n = all: third.')
+
+
+def test_a_method_that_was_measured_on_fewer_folds_is_not_recommended():
+    rows = results(*({'method': 'whole', 'fold': fold, 'accuracy': 0.9 + 0.1 * (fold == 0)} for fold in range(5)),
+                   {'method': 'part', 'accuracy': 0.95})
+    best = analysis.recommend(rows, ['part', 'whole'].index)
+    assert (best['method'], best['apart'], best['equal']) == ('whole', ['part'], [])
+
+
+def test_equal_results_have_no_interval():
+    rows = results(*({'fold': fold, 'accuracy': 1.0} for fold in range(5)))
+    assert np.isnan(table(summarise(rows), 'low', 'high')).all() and table(summarise(rows), 'mean', 'folds') == [[1.0, 5]]
+    assert 'interval' not in analysis.recommendation(analysis.recommend(rows, ['VGG'].index))
+
+
 def test_a_dearer_method_that_is_better_is_named():
     """The cheap method is within the error of the best one, but worse on every fold."""
     accuracies = {'dear': [0.70, 0.80, 0.90], 'cheap': [0.69, 0.795, 0.89], 'elsewhere': [0.1, 0.1, 0.1]}
@@ -366,8 +412,8 @@ def test_a_dearer_method_that_is_better_is_named():
     assert (best['method'], best['better'], best['apart'], best['equal'], best['worse']) == ('cheap', ['dear'], ['elsewhere'], [], [])
     text = analysis.recommendation(best)
     assert 'worse' not in text
-    assert text.endswith('More accurate, but they need more computation: dear. Cannot be compared with it, because they were not '
-                         'measured on the same training clips: elsewhere.')
+    assert text.endswith('More accurate, but they need more computation: dear. No test against it is possible (too few results on '
+                         'the same training clips, or all differences are equal): elsewhere.')
 
 
 def test_the_recommended_method_may_have_another_configuration_at_a_smaller_n():

@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import representation
 import shallow
@@ -50,15 +51,16 @@ def test_scores_that_are_not_finite_raise(bad):
 
 # ---- intervals -------------------------------------------------------------------------------------------------------
 
-Z = 1.959963984540054  # 97.5 % of the normal distribution
-
-
 @pytest.mark.parametrize('correct, clips', [(0, 10), (10, 10), (1, 1), (0, 1), (5, 10), (43, 80), (81, 263), (4000, 8732)])
 def test_wilson_interval(correct, clips):
-    p = correct / clips
-    centre = (p + Z ** 2 / (2 * clips)) / (1 + Z ** 2 / clips)
-    half = Z / (1 + Z ** 2 / clips) * np.sqrt(p * (1 - p) / clips + Z ** 2 / (4 * clips ** 2))
-    np.testing.assert_allclose(accuracy_interval(correct, clips), [centre - half, centre + half], atol=1e-12)
+    wanted = stats.binomtest(correct, clips).proportion_ci(0.95, method='wilson')
+    np.testing.assert_allclose(accuracy_interval(correct, clips), wanted, atol=1e-12)
+
+
+def test_wilson_interval_of_a_share():
+    """Of 5 recordings, 0.7, 0.8 and 0.9 of the clips are right: three intervals."""
+    ends = np.array([accuracy_interval(share * 5, 5) for share in (0.6, 0.7, 0.8, 0.9, 1)])
+    assert (np.diff(ends, axis=0) > 0.01).all()
 
 
 def test_wilson_interval_of_the_literature():
@@ -77,7 +79,8 @@ def test_mean_interval_by_hand():
 
 def test_mean_interval_ends_at_0_and_1():
     np.testing.assert_allclose(mean_interval([0.3, 0.5]), [0.4, 0.1, 0, 1], atol=1e-12)
-    np.testing.assert_array_equal(mean_interval([1, 1, 1]), [1, 0, 1, 1])
+    np.testing.assert_array_equal(mean_interval([0.3, 0.3, 0.3]), [0.3, 0, np.nan, np.nan])  # would be of no width
+    np.testing.assert_array_equal(mean_interval([1, 1, 0.99])[3], 1)
 
 
 def test_mean_interval_of_one_value():

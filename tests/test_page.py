@@ -58,6 +58,9 @@ def test_a_learning_curve_that_is_a_power_law_is_continued():
     assert np.isnan(found.loc[['flat', 'done'], 'gain']).all()  # honest: it cannot be told
     few = pd.DataFrame([row for row in rows if row['n_shot'] in ('1', '2')])
     assert np.isnan(diagnosis.learning_curves(few)['gain']).all()
+    for runs, told in ((3, True), (2, False)):  # a bootstrap over one or two runs would be of no width
+        gains = diagnosis.learning_curves(pd.DataFrame([row for row in rows if row['run'] < runs])).set_index('class')['gain']
+        assert np.isfinite(gains['law']) == told
 
 
 def test_a_class_without_test_clips_is_left_out():

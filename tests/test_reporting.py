@@ -71,7 +71,7 @@ def test_report(toy, capsys):
     assert cells(text, 'mean (95 % interval) | n = 5 ')[0][1] == '0.312 (0.000 to 1.000, 2 runs)'
     assert cells(text, 'n | best') == [['5', 'VGG', 'TIMBRE', '+0.188', '-0.607 to +0.982', '0.205', '0.205', '2 in 1 fold']]
     assert cells(text, 'method | runs') == [['TIMBRE', '2', '0:00:20', '0:00:02'], ['VGG', '4', '0:00:40', '0:00:04']]
-    assert '](accuracy_toy.png)' in text and 'Beside figures' not in text  # there is no reference for this data set
+    assert '](accuracy_toy.png)' in text and 'Comparison with published' not in text  # there is no reference for this data set
     assert text.endswith(reporting.LEGEND)
     printed = capsys.readouterr().out
     assert cells(printed, 'accuracy, mean') == accuracy and printed.endswith(
@@ -80,15 +80,15 @@ def test_report(toy, capsys):
         stored = pd.read_csv(folder / f'{name}.tsv', sep='\t', dtype={'n_shot': str})
         pd.testing.assert_frame_equal(stored, table, check_dtype=False, rtol=1e-5)
         assert stored['dataset'].unique().tolist() == ['toy'] and len(stored)
-    assert (folder / 'verdicts.tsv').read_text().startswith('dataset\tmethod\tn_shot\tmean\t')
+    assert (folder / 'verdicts.tsv').read_text().startswith('dataset\tmethod\tn_shot\tfolds\tmean\t')
 
 
 def test_verdicts_stand_in_the_report(data_folder):
     folder = reporting.write(results({'dataset': 'esc10', 'accuracy': 0.6}, {'dataset': 'esc10', 'method': 'proto'}), 'esc10')
     text = (folder / 'report.md').read_text()
     assert cells(text, 'method | n |') == [
-        ['VGG', '5', '0.600 (1)', '0.538 +- 0.081 (3)', '', '+0.062', 'inside the spread'],
-        ['proto', '5', '0.500 (1)', '0.438 (1)', 'max_accuracy=10', '+0.062', 'no spread known']]
+        ['VGG', '5', '0', '0.600 (1)', '0.538 +- 0.081 (3)', '', '+0.062', 'inside the spread'],
+        ['proto', '5', '0', '0.500 (1)', '0.438 (1)', 'max_accuracy=10', '+0.062', 'no spread known']]
     assert "Reference for VGG, proto: the study's released scripts, ported only as far as TensorFlow 2.21 requires" in text
     assert pd.read_csv(folder / 'verdicts.tsv', sep='\t')['verdict'].tolist() == ['inside the spread', 'no spread known']
 
@@ -360,8 +360,8 @@ def test_the_full_results_have_references_intervals_pairs_and_times():
     rows = results(*({'dataset': 'esc10', 'accuracy': accuracy, 'fold': fold, 'method': method, 'n_shot': '20', 'experiment': f'fold_{fold}_{method}'}
                      for fold in (0, 1) for method, accuracy in (('VGG', 0.5 + fold / 10), ('TIMBRE', 0.6 + fold / 5))))
     text = reporting.full_results(rows)
-    assert re.search(r'\| VGG +\| 20 \| 0\.500 \(1\) .*\| (inside|outside) the spread', text)  # on the reference's fold
-    assert re.search(r'\| 20 \| TIMBRE \| VGG +\| \+0\.150 ', text) and '| 0:00:20 ' in text and text.endswith('not in them.\n')
+    assert re.search(r'\| VGG +\| 20 \| 0 +\| 0\.500 \(1\) .*\| (inside|outside) the spread', text)  # on the reference's fold
+    assert re.search(r'\| 20 \| TIMBRE \| VGG +\| \+0\.150 ', text) and '| 0:00:20 ' in text and text.endswith('runs without a result.\n')
     assert reporting.full_results(rows[::-1]) == text != reporting.full_results(rows.assign(accuracy=0.1))
 
 

@@ -284,6 +284,19 @@ def test_report_of_a_plan(whole, tmp_path):
     assert [line for line in one.splitlines() if line.startswith('|')] != theirs
 
 
+def test_a_report_without_representations_says_what_it_leaves_out(whole, tmp_path):
+    data = tmp_path / 'data'
+    shutil.copytree(whole[0], data)
+    arguments = 'demo', 'datasets=tones', *PLAN[3:], 'num_experiment_runs=2'
+    shutil.rmtree(data / 'audio_representation/tones__mfcc')
+    done = succeeded(warm('report.py', *arguments, data_folder=data))
+    assert 'the results of knn_mfcc cannot be told from those on other data without their representations' in done and '| TIMBRE ' in done
+    assert '| knn_mfcc' not in done
+    shutil.rmtree(data / 'audio_representation/tones__time-freq')
+    refused(warm('report.py', *arguments, data_folder=data), 'knn_mfcc, proto', 'python report.py dataset=tones')
+    assert '| knn_mfcc' in succeeded(warm('report.py', 'dataset=tones', data_folder=data))
+
+
 # ---- a Dask cluster --------------------------------------------------------------------------------------------------
 
 @pytest.fixture

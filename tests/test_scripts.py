@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 import commands
+import diagnosis
 from commands import (
     CLASSES,
     FAST,
@@ -39,6 +40,7 @@ from commands import (
     weights,
 )
 from conftest import tone, write_sound
+from results import read_results
 from shared import UserError
 
 ESC10 = os.environ.get('ESC10')
@@ -833,6 +835,38 @@ def test_a_model_is_not_scored_on_clips_it_learned_from(trained):
     model, = models(experiments(data)[0])
     refused(warm('sl_train.py', 'spec', 'dataset=mine', 'n_shot=2', 'epochs=3', 'model_number=2', f'load_model={model}', data_folder=data),
             'test clips are training or validation clips of', 'load_model')
+
+
+def test_what_the_first_weights_were_trained_on_counts_along_a_chain_of_experiments(trained):
+    """Experiment B starts from A's weights, on other sounds; C, which starts from B's, is tested on sounds that A learned from."""
+    data, sounds, index = trained
+    first, = experiments(data)
+    for number, name in enumerate(('a', 'b', 'c')):
+        make_tones(sounds.with_name('others') / name, 500 * 3 ** number)
+    succeeded(warm('index_folder.py', sounds.with_name('others'), 'others', data_folder=data))
+    succeeded(warm('preprocess.py', 'spec', 'dataset=others', data_folder=data))
+    common = ['spec', 'n_shot=2', 'epochs=1', 'model_number=2']
+    succeeded(warm('sl_train.py', *common, 'dataset=others', f'load_model={models(first)[0]}', data_folder=data))
+    second, = set(experiments(data)) - {first}
+    assert {line.partition('\t')[0] for line in (second / 'sounds.tsv').read_text().splitlines()} == {'train', 'test', 'before'}
+    index('--seed', 7)
+    refused(warm('sl_train.py', *common, 'dataset=mine', f'load_model={models(second)[0]}', data_folder=data),
+            'test clips are training or validation clips of', 'load_model')
+
+
+def test_a_result_on_another_test_set_is_not_among_the_others(trained, monkeypatch):
+    data, *_ = trained
+    monkeypatch.setenv('DATA_FOLDER', str(data))
+    before = (data / 'experiments/results.tsv').read_bytes()
+    path = data / 'index/mine/gt_mine_fold0_test.tsv'
+    lines = path.read_text().splitlines(keepends=True)
+    path.with_name('half.tsv').write_text(''.join(lines[::2]))
+    done = succeeded(warm('sl_evaluate.py', 'latest', 'gt_test=index/mine/half.tsv', data_folder=data))
+    assert 'this is the accuracy on index/mine/half.tsv. It is not added to results.tsv' in done
+    assert (data / 'experiments/results.tsv').read_bytes() == before
+    assert f'of {len(lines[::2])} clips' in (models(experiments(data)[0])[0] / 'test.result').read_text()
+    with pytest.raises(ValueError, match='was evaluated again since'):  # figures of classes would be those of the other test set
+        diagnosis.class_recalls(read_results())
 
 
 def test_a_model_is_not_scored_on_other_classes(trained):

@@ -238,9 +238,14 @@ def test_channels_are_averaged(channels):
     np.testing.assert_allclose(waveform_to_examples(samples, 16000)[0], expected, atol=1e-6)
 
 
-def test_opposite_channels_are_silence():
+def test_opposite_channels_are_silence(tmp_path):
+    """In an array, as in the study; a file with such channels is refused, as for all other representations."""
     samples = noise(20000)
-    assert (waveform_to_examples(np.stack([samples, -samples], axis=1), 16000) == SILENCE).all()
+    opposite = np.stack([samples, -samples], axis=1)
+    assert (waveform_to_examples(opposite, 16000) == SILENCE).all()
+    soundfile.write(tmp_path / 'a.wav', opposite, 16000, subtype='FLOAT')
+    with pytest.raises(UserError, match='out of phase'):
+        file_to_examples(tmp_path / 'a.wav')
 
 
 def test_silence_is_legal():
