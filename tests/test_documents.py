@@ -80,35 +80,42 @@ def test_the_first_paragraph_of_the_readme(means):
         assert sentence in text, sentence
 
 
-def points(pairs, signed=True):
-    """'-5, +4, -17' or '59, 52, 42': the differences at each n."""
-    return ', '.join(f'{row["difference"]:{"+" * signed}.0f}' for n in SHOTS if (row := pairs.get(n)))
+# the rows of the table of docs/conclusions.md
+CONCLUSIONS = [
+    ('mn04 class mean', 'SB-CNN BN'), ('mn04 class mean', 'VGG'), ('mn04 class mean', 'VGG, new statistics'),
+    ('yamnet class mean', 'VGG'), ('yamnet class mean', 'VGG, new statistics'),
+    ('proto', 'VGG'), ('proto', 'SB-CNN BN'), ('proto', 'TIMBRE'), ('proto, new statistics', 'VGG, new statistics'),
+    ('proto, new statistics', 'SB-CNN BN, new statistics'), ('proto, new statistics', 'TIMBRE, new statistics'),
+    ('mn04 transfer proto', 'mn04 class mean'), ('mn04 transfer proto', 'SB-CNN BN'),
+    ('SB-CNN BN', 'TIMBRE'), ('SB-CNN BN', 'VGG'), ('TIMBRE', 'VGG'), ('SB-CNN BN, new statistics', 'VGG, new statistics'),
+    ('TIMBRE, new statistics', 'VGG, new statistics'),
+    ('log-learn VGG', 'VGG'), ('log-learn VGG, new statistics', 'VGG, new statistics')]
 
 
-@pytest.mark.parametrize('sentence, method, others', [
-    ("mn04's class mean, for which nothing is trained, is ahead of SB-CNN by {0} points, of VGG by {1}, and of VGG with new statistics "
-     '([from_scratch.md](from_scratch.md)) by {2}; all these 95 % intervals are above 0', 'mn04 class mean',
-     ['SB-CNN BN', 'VGG', 'VGG, new statistics']),
-    ("`mn04 transfer proto` is behind mn04's class means by {0} points, with intervals beyond 0", 'mn04 class mean', ['mn04 transfer proto']),
-    ('and ahead of SB-CNN by {0} points', 'mn04 transfer proto', ['SB-CNN BN']),
-    ('`proto` against VGG: {0} points', 'proto', ['VGG']),
-    ('against SB-CNN {0}: ', 'proto', ['SB-CNN BN']),
-    ('With new statistics for both, proto against VGG: {0}', 'proto, new statistics', ['VGG, new statistics']),
-    ('VGG against SB-CNN: {0}; ', 'VGG, new statistics', ['SB-CNN BN, new statistics']),
-    ('log-learn VGG against VGG: {0}; ', 'log-learn VGG', ['VGG']),
-    ('With new statistics for both, log-learn VGG against VGG: {0}; ', 'log-learn VGG, new statistics', ['VGG, new statistics']),
-])
-def test_the_conclusions(differences, sentence, method, others):
-    pairs = [differences[method, other] for other in others]
-    signed = 'against' in sentence
-    wanted = sentence.format(*(points(pair, signed) for pair in pairs))
-    assert wanted in text_of('docs/study.md'), wanted
-    if 'beyond 0' in sentence or 'above 0' in sentence:
-        assert all(pair[n]['low'] > 0 for pair in pairs for n in SHOTS)
+def conclusions_table(differences):
+    """The table of docs/conclusions.md (list of lines)."""
+    def cell(row):
+        text = f'{round(row["difference"]) + 0:+.0f}'
+        text = text if row['low'] <= 0 <= row['high'] else f'**{text}**'
+        return text + ' \\*' * bool(row['p_holm'] < 0.05)
+
+    return ['| method | compared with | ' + ' | '.join(f'n = {n}' for n in SHOTS) + ' |', '|---' * (2 + len(SHOTS)) + '|',
+            *('| ' + ' | '.join([method, other, *cells({n: cell(row) for n, row in differences[method, other].items()})]) + ' |'
+              for method, other in CONCLUSIONS)]
+
+
+def test_the_conclusions(differences):
+    written = [line for line in (ROOT / 'docs/conclusions.md').read_text().splitlines() if line.startswith('|')]
+    wanted = conclusions_table(differences)
+    assert written[:len(wanted)] == wanted, '\n'.join(wanted)
+    scratch = [f'{name}{more}' for name in FROM_SCRATCH for more in ('', ', new statistics')]
+    for method, others in (('mn04 class mean', [*scratch, 'mn04 transfer proto']), ('mn04 transfer proto', scratch)):
+        assert all(differences[method, other][n]['low'] > 0 for other in others for n in SHOTS), method
 
 
 @pytest.mark.parametrize('method, other, beyond', [
     ('proto', 'VGG', ['20']), ('proto', 'SB-CNN BN', ['20']), ('SB-CNN BN', 'TIMBRE', []), ('TIMBRE', 'VGG', []), ('SB-CNN BN', 'VGG', ['20']),
+    ('proto, new statistics', 'SB-CNN BN, new statistics', []),
     ('proto, new statistics', 'VGG, new statistics', ['5']), ('VGG, new statistics', 'SB-CNN BN, new statistics', ['1', '5', '10', '20']),
     ('log-learn VGG', 'VGG', ['20']), ('log-learn VGG, new statistics', 'VGG, new statistics', ['1', '2', '5']),
     ('TIMBRE, new statistics', 'TIMBRE', []), ('SB-CNN BN, new statistics', 'SB-CNN BN', []),
@@ -120,7 +127,7 @@ def test_the_conclusions(differences, sentence, method, others):
     *(('log-learn VGG, new statistics', f'{name}, new statistics', SHOTS) for name in ('SB-CNN BN', 'TIMBRE')),
     ('proto, new statistics', 'proto', ['5', '10'])])
 def test_where_the_intervals_of_the_conclusions_are_beyond_0(differences, method, other, beyond):
-    """As docs/study.md, docs/from_scratch.md and docs/pretrained.md say."""
+    """As docs/conclusions.md, docs/from_scratch.md and docs/pretrained.md say."""
     pairs = differences[method, other]
     assert [n for n in SHOTS if n in pairs and not pairs[n]['low'] <= 0 <= pairs[n]['high']] == beyond
 
@@ -145,8 +152,8 @@ def test_what_the_table_of_networks_from_scratch_says(differences):
 def test_the_folds_that_nothing_was_tried_on(rows):
     pairs, found = analysis.compare(rows[rows['fold'].isin([2, 3, 4])]), {}
     for name in ('VGG', 'log-learn VGG', 'proto'):
-        found[name] = points({row['n_shot']: {'difference': 100 * row['difference']} for row in analysis.against(pairs, f'{name}, new statistics')
-                              if row['other'] == name})
+        found[name] = ', '.join(f'{100 * row["difference"]:+.0f}' for row in analysis.against(pairs, f'{name}, new statistics')
+                                if row['other'] == name)
     wanted = (f'On folds 2, 3 and 4 alone the differences are {found["VGG"]} points for VGG, {found["log-learn VGG"]} for log-learn VGG, and '
               f'{found["proto"]} for `proto`')
     assert wanted in text_of('docs/from_scratch.md'), wanted
