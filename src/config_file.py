@@ -9,8 +9,9 @@ DATA_FOLDER = None                                    # where everything is writ
 
 DATASET = 'asc'                                       # 'us8k', 'asc', 'esc10', 'esc50', 'demo' or the name you gave to
                                                       # your own recordings (aux/index_folder.py)
-FOLD = 0                                              # which fold; ASC-TUT has fold 0 only, US8K 0-9, ESC-10 0-4
-N_SHOT = 100                                          # training clips per class; 1 to all
+FOLD = 0                                              # fold of the data set: 0 for TUT Acoustic Scenes 2017 (asc), 0-9 for
+                                                      # UrbanSound8K (us8k), 0-4 for ESC-10 and ESC-50
+N_SHOT = 100                                          # training clips per class; a number or 'all'
 RUNS = 1                                              # runs of an experiment, each with its own draw of clips
 SEED = 0                                              # one seed on one machine: the same draws, weights, results
 
@@ -23,10 +24,10 @@ MN10_CHECKPOINT = 'mn10_as_mAP_471.pt'
 
 REPRESENTATION = {                                    # what all types have in common
     'identifier': '{dataset}',                        # audio_representation/<identifier>__<type>/ is the folder
-    'dataset': DATASET,                               # name of the data set; the entries below set it
+    'dataset': DATASET,                               # name of the data set
     'index_file': 'index/{dataset}/index_{dataset}_folds_all.tsv',
     'audio_folder': None,                             # folder of the sound files; None: the one that aux/ indexed
-    'convert_id': False,                              # True: name the files by clip id; False: by audio path
+    'convert_id': False,                              # True: name the arrays after clip ids; False: after sound files
     'n_machines': 1,                                  # number of machines that share the work
     'machine_i': 0,                                   # number of this machine: 0 to n_machines - 1
     'num_processing_units': 'all',                    # processes on this machine; number or 'all'
@@ -36,10 +37,11 @@ REPRESENTATION = {                                    # what all types have in c
 
 SPECTROGRAM = {
     **REPRESENTATION,
-    'type': 'time-freq',                              # 'time-freq' or 'waveform'
+    'type': 'time-freq',                              # 'time-freq' (spectrogram) or 'waveform' (samples)
     'spectrogram_type': 'mel',                        # 'mel' (power), 'cqt' (magnitude) or 'stft' (magnitude)
     'resample_sr': 44100,                             # sample rate that all files are converted to; Hz
-    'resampler': 'soxr_hq',                           # a resampler of librosa, or 'kaiser_2018', the study's filter; slow
+    'resampler': 'soxr_hq',                           # a resampler of librosa ('soxr_hq', 'kaiser_best' and others), or
+                                                      # 'kaiser_2018', the study's filter, which is slow
     'hop': 1024,                                      # hop length; samples
     'n_fft': 1024,                                    # FFT size of mel and stft; samples
     'n_mels': 128,                                    # bands of mel
@@ -102,8 +104,9 @@ config_preprocess = {
 # ---- keys that experiments share -------------------------------------------------------------------------------------
 
 DATA = {
-    'dataset': DATASET,
-    'fold': FOLD,
+    'dataset': DATASET,                               # name of the data set
+    'fold': FOLD,                                     # fold of the data set
+    # ground truth: tables of ids and labels
     'gt_train': 'index/{dataset}/gt_{dataset}_fold{fold}_train.tsv',
     'gt_test': 'index/{dataset}/gt_{dataset}_fold{fold}_test.tsv',
     'num_classes_dataset': None,                      # None: as many as the data set's index names
@@ -114,20 +117,20 @@ DATA = {
 RUNS_OF_NETWORKS = {
     'n_shot': N_SHOT,                                 # a number or 'all'
     'num_experiment_runs': RUNS,                      # runs, each with its own draw of clips
-    'seed': SEED,
+    'seed': SEED,                                     # seed of all random numbers
     'resume': True,                                   # continue an unfinished experiment of the same configuration
 }
 
 EPISODES = {                                          # training of prototypical networks
     'distance': 'euclidean',                          # 'euclidean' (squared, mean over dimensions) or 'cosine'
-    'max_patches_per_class': 5,                       # patches per class in the query set of an update, which is drawn anew
-                                                      # for each update; a number or 'all' (about 50 MB of memory per patch)
+    'max_patches_per_class': 5,                       # patches per class in the query set of an update, which is drawn
+                                                      # again for each update; a number or 'all' (about 50 MB of memory per patch)
     'patches_per_prototype': 5,                       # patches per class in the support set, which is drawn once per run: at
                                                       # most one of each clip; a number or 'all' (one of each clip)
-    'learning_rate': 0.1,
+    'learning_rate': 0.1,                             # of gradient descent
     'max_epochs': None,                               # None: max_accuracy alone ends the training
-    'max_accuracy': 200,                              # training stops when more epochs than this, counted over the whole run,
-                                                      # have not improved the best accuracy on the training clips
+    'max_accuracy': 200,                              # patience: training stops after more than this many epochs, counted over the
+                                                      # whole run, without a new best accuracy on the training clips
 }
 
 # ---- sl_train.py, sl_evaluate.py: regularised CNNs -------------------------------------------------------------------
@@ -141,20 +144,23 @@ config_sl = {
 
         # input
         'n_frames': 128,                              # frames of a patch
-        'pre_processing': 'logEPS',                   # 'logEPS', 'log10000' or None (for models 11-14)
+        'pre_processing': 'logEPS',                   # 'logEPS': log10(x + 2.2e-16); 'log10000': log10(10000 x + 1);
+                                                      # None: no compression (for models 11-14)
         'normalize': None,                            # None, 'train' (mean and std of the whole training part) or
                                                       # 'chosen' (of the chosen clips alone)
-        'pad_short': 'repeat-pad',                    # clips below n_frames: 'repeat-pad' or 'zero-pad'
-        'train_sampling': 'random',                   # 'random' or 'overlap_sampling'
-        'param_train_sampling': 1,                    # random: patches per clip and epoch; overlap_sampling: hop between patches, in
-                                                      # frames
+        'pad_short': 'repeat-pad',                    # clips below n_frames: 'repeat-pad' repeats them, 'zero-pad' adds
+                                                      # zeros on both sides
+        'train_sampling': 'random',                   # 'random': patches at random positions; 'overlap_sampling': all patches at
+                                                      # a fixed hop
+        'param_train_sampling': 1,                    # random: patches per clip and epoch; overlap_sampling: hop in frames
 
         # learning
-        'model_number': 3,                            # 0-3, 11-14: see models_sl.py
+        'model_number': 3,                            # 0 SB-CNN, 1 SB-CNN BN, 2 TIMBRE, 3 VGG; 11, 12, 13: models 1, 2, 3 with
+                                                      # log-learn; 14: VGG with 128 filters and log-learn
         'load_model': None,                           # start from the weights of this model folder; None: random
         'epochs': 200,                                # epoch 1 does not train: 200 epochs are 199 epochs of training
         'batch_size': 256,                            # patches per update
-        'learning_rate': 0.1,
+        'learning_rate': 0.1,                         # of gradient descent
         'weight_decay': 0.001,                        # factor of the L2 loss of all kernels; None: no such term
         'optimizer': 'SGD_clip',                      # 'SGD_clip': gradients clipped to global norm 5.0
         'statistics_passes': 0,                       # 0: networks are evaluated with the moving averages of batch normalisation, as in
@@ -168,12 +174,13 @@ config_sl = {
         'val_batch_size': 256,                        # patches
         'test_batch_size': 128,                       # patches
         'val_hop': 1,                                 # a clip is scored on its patches at this hop; frames
-        'test_hop': 1,
+        'test_hop': 1,                                # as val_hop
         'sliding': True,                              # True: all patches from one pass over a clip, where that is faster;
                                                       # False: patch by patch. The same scores, up to rounding
     },
 }
-config_sl['spec_val'] = {                             # as spec, with the validation part of US8K
+config_sl['spec_val'] = {                             # as spec, but keeps the weights that are best on the validation part
+                                                      # (UrbanSound8K has one; index_folder.py --val-fraction makes one)
     **config_sl['spec'],
     'gt_val': 'index/{dataset}/gt_{dataset}_fold{fold}_val.tsv',
 }
@@ -192,15 +199,18 @@ config_proto = {
 
         # input
         'n_frames': 128,                              # frames of a patch
-        'pre_processing': 'logEPS',                   # 'logEPS', 'log10000' or None (for model 12)
+        'pre_processing': 'logEPS',                   # 'logEPS': log10(x + 2.2e-16); 'log10000': log10(10000 x + 1);
+                                                      # None: no compression (for model 12)
         'normalize': None,                            # None, 'train' or 'chosen', as in config_sl
-        'pad_short': 'repeat-pad',                    # clips below n_frames: 'repeat-pad' or 'zero-pad'
-        'train_sampling': 'overlap_sampling',         # 'overlap_sampling' or 'random'
-        'param_train_sampling': 42,                   # overlap_sampling: hop, 42 is a second; frames. random: patches per clip,
-                                                      # drawn once
+        'pad_short': 'repeat-pad',                    # clips below n_frames: 'repeat-pad' repeats them, 'zero-pad' adds
+                                                      # zeros on both sides
+        'train_sampling': 'overlap_sampling',         # 'overlap_sampling': all patches at a fixed hop; 'random': patches at
+                                                      # random positions
+        'param_train_sampling': 42,                   # overlap_sampling: hop in frames (42 frames: about 1 s); random: patches per
+                                                      # clip, drawn once
 
         # learning
-        'model_number': 2,                            # 2, or 12 behind log-learn: see models_proto.py
+        'model_number': 2,                            # 2, or 12: the same with log-learn; see models_proto.py
         'filters': 128,                               # of each convolution; the study's 128. 32 trains about 7 times faster
         'load_model': None,                           # start from the weights of this model folder; None: random
         **EPISODES,
@@ -239,7 +249,7 @@ config_transfer = {
         'checkpoint': VGGISH_CHECKPOINT,              # its weights; None: random weights
         'epochs': 200,                                # epoch 1 does not train: 200 epochs are 199 epochs of training
         'batch_size': 128,                            # examples per update
-        'learning_rate': 0.1,
+        'learning_rate': 0.1,                         # of the new layer
         'weight_decay': None,                         # factor of the L2 loss of the new layer's kernel; None: no such term
         'optimizer': 'many_lr_audioset',              # 'many_lr_audioset': a smaller rate for the pretrained network;
                                                       # 'SGD_clip': one rate, gradients clipped to global norm 5.0
@@ -254,10 +264,10 @@ config_transfer = {
         'val_batch_size': 256,                        # examples
         'test_batch_size': 32,                        # examples
         'val_hop': 1,                                 # a clip is scored on its examples at this hop; examples
-        'test_hop': 1,
+        'test_hop': 1,                                # as val_hop
     },
 }
-config_transfer['audioset_val'] = {                   # as audioset, with the validation part of US8K
+config_transfer['audioset_val'] = {                   # as audioset, but keeps the weights that are best on the validation part
     **config_transfer['audioset'],
     'gt_val': 'index/{dataset}/gt_{dataset}_fold{fold}_val.tsv',
 }
@@ -461,7 +471,7 @@ config_reproduce = {                                  # further keys are set in 
         'skip_missing': False,                        # True: continue without clips that preprocess.py refused
         'gpus': None,                                 # numbers of GPUs, e.g. 0,1: one process per GPU, which share the runs;
                                                       # None: one process
-        'processes': 1,                               # so many processes share the runs on a CPU
+        'processes': 1,                               # number of processes that share the runs on a CPU
         'scheduler': None,                            # address of a Dask scheduler, tcp://host:8786; None: this machine
     },
 }
@@ -477,7 +487,7 @@ config_reproduce['esc10'] = {                         # small enough for a CPU
     'num_experiment_runs': 1,
     'max_accuracy': 10,                               # patience of prototypical networks; 200 in the study
 }
-config_reproduce['from_scratch'] = {                  # the study's evaluation beside a better one: see docs/from_scratch.md
+config_reproduce['from_scratch'] = {                  # the study's evaluation and a better one: see docs/from_scratch.md
     **config_reproduce['esc10'],
     'methods': [name + more for name in ('VGG', 'SB-CNN BN', 'TIMBRE', 'log-learn VGG', 'proto') for more in ('', ', new statistics')],
     'num_experiment_runs': 2,

@@ -207,16 +207,16 @@ def configure(group, name, arguments=(), more_keys=()):
 
 # ---- command line ----------------------------------------------------------------------------------------------------
 
-def parse_arguments(doc, positional=None, meaning=None, epilog=None, dry_run=None, optional=False):
+def parse_arguments(doc, positional=None, meaning=None, epilog=None, dry_run=None, optional=False, keys='set an option for this run'):
     """Command line of a script: its positional argument and the list of key=value overrides.
 
     The former is None where the script has none, or where it is `optional` and missing. `dry_run` is the help of the switch
-    --dry-run, which becomes dry_run=True among the overrides; None: there is no such switch.
+    --dry-run, which becomes dry_run=True among the overrides; None: there is no such switch. `keys` is the help of key=value.
     """
     parser = argparse.ArgumentParser(description=doc, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
     if positional:
         parser.add_argument(positional, help=meaning, nargs='?' if optional else None)
-    parser.add_argument('overrides', nargs='*', metavar='key=value', help='set a key for this run')
+    parser.add_argument('overrides', nargs='*', metavar='key=value', help=keys)
     if dry_run:
         parser.add_argument('--dry-run', action='store_true', help=dry_run)
     arguments = parser.parse_intermixed_args()

@@ -282,8 +282,8 @@ def evaluate_from_command_line(doc, group):
     entries = getattr(config_file, group)
     keys = {'gt_test', 'skip_missing', 'sliding', *(key for key, (_, role) in KEYS.items() if role == 'evaluation')}
     keys = sorted(keys & set().union(*entries.values()))
-    name, arguments = parse_arguments(doc, 'experiment', 'folder name below experiments/, or latest; '
-                                      f'keys to override: {", ".join(keys)}')
+    name, arguments = parse_arguments(doc, 'experiment', 'folder name below experiments/, or latest',
+                                      keys=f'set an option for this evaluation: {", ".join(keys)}')
     folder, config = find_experiment(name, method.script, f'python {method.script}.py {next(iter(entries))}', arguments, keys)
     if not config.get('save_weights', True):
         raise UserError(f'{folder.name} was trained with save_weights=False: it was evaluated then, and its weights were not saved. '

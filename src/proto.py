@@ -1,4 +1,4 @@
-"""Train prototypical networks on a few clips per class and score them, as often as the configuration says.
+"""Train prototypical networks on a few clips per class and score them, once per run (num_experiment_runs).
 
 Usage:  CUDA_VISIBLE_DEVICES=0 python proto.py spec
         python proto.py spec dataset=us8k fold=3 n_shot=5 num_experiment_runs=3 max_accuracy=10

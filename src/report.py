@@ -29,7 +29,9 @@ OPTIONS = ('results', 'readme', 'show')
 
 
 def main():
-    plan, arguments = parse_arguments(__doc__, 'plan', f'entry of config_reproduce: {", ".join(config_reproduce)}', optional=True)
+    plan, arguments = parse_arguments(__doc__, 'plan', f'entry of config_reproduce: {", ".join(config_reproduce)}', optional=True,
+                                      keys='dataset=NAME, results=FILE, readme=FILE, show=METHODS, compare=EXPERIMENT,EXPERIMENT; with a '
+                                           'plan also the options of reproduce.py')
     options = [argument for argument in arguments if argument.partition('=')[0] in OPTIONS]
     others = [argument for argument in arguments if argument not in options]
     values = parse_overrides(options, OPTIONS)

@@ -116,7 +116,9 @@ def overview(rows, dataset, picture, missing=()):
     """
     text = [what_was_run(rows[rows['dataset'] == dataset]), accuracy_table(rows, dataset, missing)]
     if picture:
-        text.append(f'![{dataset}: accuracy over the number of training clips per class]({picture})')
+        variants = rows['method'][rows['dataset'] == dataset].str.contains(',').any()
+        text += [f'![{dataset}: accuracy over the number of training clips per class]({picture})', 'Bars: 95 % intervals.'
+                 + ' Hollow markers and broken lines: variants of a method, e.g. "VGG, new statistics".' * bool(variants)]
     return text
 
 

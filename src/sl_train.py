@@ -1,4 +1,4 @@
-"""Train a regularised CNN on a few clips per class, as often as the configuration says.
+"""Train a regularised CNN on a few clips per class, once per run (num_experiment_runs).
 
 Usage:  CUDA_VISIBLE_DEVICES=0 python sl_train.py spec
         python sl_train.py spec dataset=us8k fold=3 n_shot=5 num_experiment_runs=3 seed=1 model_number=2

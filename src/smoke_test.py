@@ -17,7 +17,7 @@ SECONDS, FREQUENCY = 3, 1000
 
 
 def main(network=None, doc=__doc__):
-    arguments = parse_arguments(doc, *(() if network else ('network', f'one of {", ".join(pretrained.NETWORKS)}')))
+    arguments = parse_arguments(doc, *(() if network else ('network', f'one of {", ".join(pretrained.NETWORKS)}')), keys='checkpoint=FILE')
     check(network or arguments[0], parse_overrides(arguments[1], ('checkpoint',)))
 
 

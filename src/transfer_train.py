@@ -1,4 +1,4 @@
-"""Fine-tune a network that was trained on AudioSet on a few clips per class, as often as the configuration says.
+"""Fine-tune a network that was trained on AudioSet on a few clips per class, once per run (num_experiment_runs).
 
 Usage:  CUDA_VISIBLE_DEVICES=0 python transfer_train.py audioset
         python transfer_train.py mn04 dataset=us8k fold=3 n_shot=5 num_experiment_runs=3 save_weights=False

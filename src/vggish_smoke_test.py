@@ -1,4 +1,4 @@
-"""Check that the VGGish checkpoint is the right one: `python smoke_test.py vggish` under its first name.
+"""Check that the VGGish checkpoint is the right one. The same as `python smoke_test.py vggish`.
 
 Usage:  python vggish_smoke_test.py
 Reads:  vggish_model.ckpt (aux/download.py vggish).

@@ -715,7 +715,7 @@ def test_help_tells_the_values_of_the_entry(tmp_path, script, entry, told):
 
 
 @pytest.mark.parametrize('script, entry, key, meaning', [
-    ('proto.py', 'spec', 'model_number', '2, or 12 behind log-learn'), ('sl_train.py', 'spec', 'model_number', '0-3, 11-14'),
+    ('proto.py', 'spec', 'model_number', '2, or 12: the same with log-learn'), ('sl_train.py', 'spec', 'model_number', '2 TIMBRE, 3 VGG; 11'),
     ('transfer_train.py', 'audioset', 'weight_decay', "the new layer's kernel"), ('sl_train.py', 'spec', 'weight_decay', 'all kernels'),
     ('transfer_proto.py', 'mn04', 'save_weights', 'The results do not need them'), ('knn_audioset.py', 'mn04', 'checkpoint', 'its weights\n'),
     ('frozen.py', 'mn04', 'test_batch_size', 'windows of up to 10 s'),
