@@ -50,18 +50,20 @@ def measure(method, n_shot):
         subprocess.run([sys.executable, Path(shared.__file__).with_name('sl_evaluate.py'), 'latest'], check=True, capture_output=True)
     row = results.results_so_far().iloc[-1]
     return {'method': method, 'clips per class': n_shot, 'command (s)': wall,
-            'training (ms per clip)': 1000 * row['train_seconds'] / (epochs * CLASSES * n_shot),
+            'training (ms per clip and epoch)': 1000 * row['train_seconds'] / (epochs * CLASSES * n_shot),
             'evaluation (ms per clip)': 1000 * row['test_seconds'] / (CLASSES * TEST), 'memory (MB)': usage[0].ru_maxrss / 1024}
 
 
 def draw(table, path):
     """The figure: training time per clip and memory over the number of clips."""
     figure, panels = figures.plt.subplots(1, 2, figsize=(11, 4.2), layout='constrained')
-    for axes, column, ticks in zip(panels, ('training (ms per clip)', 'memory (MB)'),
-                                   ((0.001, 0.01, 0.1, 1, 10), (250, 500, 1000, 2000, 4000, 8000))):
-        for place, (method, rows) in enumerate(table.groupby('method', sort=False)):
-            axes.plot(rows['clips per class'], rows[column], label=method, **figures.style(place))
-        axes.set(xscale='log', yscale='log', xlabel='training clips per class, of ten classes', title=column.replace('clip)', 'clip and epoch)'))
+    looks = figures.styles(table['method'].unique())
+    for axes, column, label, ticks in zip(
+            panels, ('training (ms per clip and epoch)', 'memory (MB)'), ('training time (ms per clip and epoch)', 'peak memory (MB)'),
+            ((0.001, 0.01, 0.1, 1, 10), (250, 500, 1000, 2000, 4000, 8000))):
+        for method, rows in table.groupby('method', sort=False):
+            axes.plot(rows['clips per class'], rows[column], label=method, **looks[method])
+        axes.set(xscale='log', yscale='log', xlabel='training clips per class, of ten classes (log scale)', ylabel=label)
         axes.set_xticks(SHOTS, list(map(str, SHOTS)))
         axes.set_yticks(ticks, list(map(str, ticks)))
         axes.minorticks_off()
@@ -78,7 +80,8 @@ def main():
     with contextlib.redirect_stdout(None):
         make_data_set('made', np.arange(count) % CLASSES, [parts])
     table = pd.DataFrame([measure(method, n_shot) for method in COMMANDS for n_shot in SHOTS])
-    print(table.round(3).to_string(index=False))
+    print(table.to_string(index=False, formatters={'command (s)': '{:.1f}'.format, 'training (ms per clip and epoch)': '{:.3f}'.format,
+                                                   'evaluation (ms per clip)': '{:.1f}'.format, 'memory (MB)': '{:.0f}'.format}))
     if len(sys.argv) > 1:
         draw(table, Path(sys.argv[1]))
 
