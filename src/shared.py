@@ -366,20 +366,21 @@ def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, so
     if not re.fullmatch(r'[A-Za-z0-9_][A-Za-z0-9_.-]*', dataset):
         raise UserError(f'the data set name {dataset!r} becomes part of file names: use letters, digits, _, - and . only')
     folder = index_folder(dataset)
-    # the index goes first and comes last: an interruption leaves no old index beside new ground truth. A data set with
-    # fewer folds must not keep those of before.
-    for stale in [folder / f'index_{dataset}_folds_all.tsv', *folder.glob(f'gt_{dataset}_fold*.tsv')]:
+    names, index = folder / f'classes_{dataset}.txt', folder / f'index_{dataset}_folds_all.tsv'
+    # The class names go first and come last: every training reads them, so none takes an interrupted mixture of old and new files, in which
+    # ids mean other clips. A data set with fewer folds must not keep those of before.
+    for stale in [names, index, *folder.glob(f'gt_{dataset}_fold*.tsv')]:
         stale.unlink(missing_ok=True)
     sets = {ground_truth_path(dataset, fold, part): positions for fold, parts in enumerate(folds) for part, positions in parts.items()}
     for path, positions in {**sets, all_clips_path(dataset): sorted(set().union(*sets.values()))}.items():
         rows = (f'{i}\t{[float(c == labels[i]) for c in range(len(classes))]}\n' for i in positions)
         write_text(data_folder() / path, ''.join(rows))
-    write_text(folder / f'classes_{dataset}.txt', '\n'.join(classes) + '\n')
     write_json(folder / f'source_{dataset}.json', {'audio_folder': str(Path(audio_folder).resolve()), **source})
     for name, rows in (('recordings', enumerate(recordings or ())), ('background', enumerate(background, len(audio_paths)))):
         path, text = folder / f'{name}_{dataset}.tsv', ''.join(f'{i}\t{value}\n' for i, value in rows)
         write_text(path, text) if text else path.unlink(missing_ok=True)
-    write_text(folder / f'index_{dataset}_folds_all.tsv', ''.join(f'{i}\t{p}\n' for i, p in enumerate([*audio_paths, *background])))
+    write_text(index, ''.join(f'{i}\t{p}\n' for i, p in enumerate([*audio_paths, *background])))
+    write_text(names, '\n'.join(classes) + '\n')
     print(f'{folder}: {len(audio_paths)} clips, {len(classes)} classes, {sum(map(bool, folds))} fold(s)')
     for fold, parts in enumerate(folds):
         if parts:
