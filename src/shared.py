@@ -65,8 +65,16 @@ def data_folder():
 @functools.lru_cache
 def _absolute(environment, configured, _):  # cached: called for every file. The current directory matters to `environment`
     if environment:
-        return Path(environment).expanduser().resolve()
-    return Path(__file__).resolve().parents[1] / Path(configured or 'data').expanduser()
+        return expanded(environment).resolve()
+    return Path(__file__).resolve().parents[1] / expanded(configured or 'data')
+
+
+def expanded(path):
+    """A path with the home directory in place of ~ or ~name (Path)."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f'{path}: no user of this machine has the home directory {Path(path).parts[0]}: write the path in full') from None
 
 
 def make_folder(folder):
