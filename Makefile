@@ -30,13 +30,14 @@ demo: $(VENV)/ready
 	@$(FETCH_MN04)
 	@weights=$(if $(MN04),$$(realpath -e "$$MN04")) && cd src && ../$(PY) reproduce.py demo $(CHECKPOINT)
 
-# A folder's name becomes that of the data set, without letters that file names should not have.
+# A folder's name becomes that of the data set, without letters that file names should not have, and without a - or . that begins it.
 own: $(VENV)/ready
 	@test -n "$$AUDIO" || { echo "error: name your folder of class folders: make own AUDIO=/path/to/folder" >&2; exit 1; }
 	@$(FETCH_MN04)
-	@audio=$$(realpath -ms "$$AUDIO") && name=$${NAME:-$$(basename "$$audio" | tr -c 'A-Za-z0-9_.\n-' '_')} && weights=$(if $(MN04),$$(realpath -e "$$MN04")) && \
-	   { (cd src && ../$(PY) check.py "$$audio" --name "$$name"); code=$$?; test $$code -eq 0 -o $$code -eq 3; } && \
-	   $(PY) aux/index_folder.py "$$audio" "$$name" --folds auto && cd src && \
+	@audio=$$(realpath -ms "$$AUDIO") && name=$${NAME:-$$(basename "$$audio" | tr -c 'A-Za-z0-9_.\n-' '_' | sed 's/^[-.]/_/')} && \
+	   weights=$(if $(MN04),$$(realpath -e "$$MN04")) && \
+	   { (cd src && ../$(PY) check.py "$$audio" --name="$$name"); code=$$?; test $$code -eq 0 -o $$code -eq 3; } && \
+	   $(PY) aux/index_folder.py --folds auto -- "$$audio" "$$name" && cd src && \
 	   ../$(PY) reproduce.py own datasets="$$name" $(CHECKPOINT) && \
 	   echo && echo "next: cd src" && \
 	   echo "      ../$(PY) fit.py $$name $(CHECKPOINT_SHOWN)" && \

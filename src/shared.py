@@ -224,6 +224,12 @@ def listing(items, limit=8):
     return ', '.join(items[:limit]) + (f' and {len(items) - limit} more' if len(items) > limit else '')
 
 
+def check_name(name):
+    """Raise UserError unless a name can be part of file names, and of no other folder's."""
+    if not re.fullmatch(r'[A-Za-z0-9_][A-Za-z0-9_.-]*', name):
+        raise UserError(f'the name {name!r} becomes part of file names: use letters, digits, _, - and . only, and neither - nor . at its beginning')
+
+
 # ---- index and ground truth: index/<dataset>/ under DATA_FOLDER ------------------------------------------------------
 
 def index_folder(dataset):
@@ -358,7 +364,7 @@ def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, so
     """Write the index files of a data set; used by every script in aux/.
 
     Args:
-        dataset: name; letters, digits, '_', '-' and '.' only, because it becomes part of file names.
+        dataset: name, see check_name.
         audio_folder: folder that audio_paths are relative to; remembered so that preprocess.py finds the files.
         audio_paths: list of S relative paths; the id of a clip is its position.
         labels: list of S labels, 0 <= label < C.
@@ -371,8 +377,7 @@ def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, so
 
     Returns the folder. Whatever stood there before for this data set is replaced.
     """
-    if not re.fullmatch(r'[A-Za-z0-9_][A-Za-z0-9_.-]*', dataset):
-        raise UserError(f'the data set name {dataset!r} becomes part of file names: use letters, digits, _, - and . only')
+    check_name(dataset)
     folder = index_folder(dataset)
     names, index = folder / f'classes_{dataset}.txt', folder / f'index_{dataset}_folds_all.tsv'
     # The class names go first and come last: every training reads them, so none takes an interrupted mixture of old and new files, in which
