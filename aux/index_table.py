@@ -82,6 +82,9 @@ def read_annotations(table, sounds, around):
         columns, rows = (None, 0, 1, 2, None), [row for row in rows if row[1][0] != '\\']  # its lines about frequencies
     else:
         header = [cell.lower() for cell in rows.pop(0)[1]]
+        if 'probability' in header:  # of windows (--csv) or of events (--events)
+            raise UserError(f'{table} has the column probability: it was written by classify.py, its labels are predictions. If you have corrected '
+                            f'them all, remove that column')
         *columns, view = (next((header.index(name) for name in names if name in header), None) for names in (FILE, START, END, LABEL, OFFSET, VIEW))
         if columns[1] is None or columns[2] is None or columns[3] is None:
             raise UserError(f'{table} needs columns for start, end and label ({listing((*START, *END, *LABEL), 99)}), or must be an Audacity '
@@ -131,7 +134,17 @@ def read_clips(args):
                                            if path.suffix.lower() in ('.txt', '.tsv', '.csv') and not path.name.startswith('.'))
         if not tables:
             raise UserError(f'{args.folder} holds no table (.txt, .tsv or .csv): name the tables after --annotations')
-        clips = [clip for table in tables for clip in read_annotations(table, sounds, args.around)]
+        clips = []
+        for table in tables:
+            try:
+                found = read_annotations(table, sounds, args.around)
+            except UserError as problem:
+                if args.annotations:
+                    raise
+                raise UserError(f'{problem}. All .txt, .tsv and .csv files of the folder are read: to read some of them, name them after '
+                                f'--annotations') from None
+            print(f'{table}: {len(found)} clip(s)')
+            clips += found
         refuse_repeated([(where, f'{path} ({label})') for path, label, where in clips], REMEDY)
         unused = sorted(set(sounds.paths) - {str(split_segment(path)[0]) for path, *_ in clips})
         if unused:
