@@ -12,6 +12,7 @@ Writes: index/<name>/ under DATA_FOLDER. No sound is cut: a clip is listed as ni
 All parts of a recording stay in one set, otherwise the results would be too good. Point labels (start = end) need --around.
 """
 import collections
+import math
 import re
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
 from split_options import add_split_arguments, check_numbers, new_split
 from class_folders import refuse_alike
-from indexing import audio_files, existing_folder, finish, parser, read_csv, read_table, refuse_other_folder, refuse_repeated
+from indexing import audio_files, existing_folder, finish, fits_a_line, parser, read_csv, read_table, refuse_other_folder, refuse_repeated
 from recordings import find_recordings, identical_files, refuse_copies
 from audio import seconds_of
 from shared import UserError, in_seconds, listing, run_script, split_segment
@@ -72,6 +73,8 @@ def read_labels(table, sounds):
 def check_label(label, where):
     if not label:
         raise UserError(f'{where}: the label is empty: {REMEDY}')
+    if not fits_a_line(label):
+        raise UserError(f'{where}: the label {label!r} has a tab or a line break, expected one line of text: {REMEDY}')
 
 
 def read_annotations(table, sounds, around):
@@ -103,11 +106,11 @@ def read_annotations(table, sounds, around):
         if not (is_number(start) and is_number(end) and 0 <= float(start) <= float(end)):
             raise UserError(f'{where}: expected start and end in seconds, 0 <= start <= end, found {start!r} and {end!r}: {REMEDY}')
         check_label(label, where)
-        start, end, sound = float(start), float(end), own or sounds.find(cells[place], where, near)
+        start, end, sound = abs(float(start)), float(end), own or sounds.find(cells[place], where, near)  # abs: -0.0 would be written as -0
         if place is not None and offset is not None:  # begin and end count from the first of several files
             if not (is_number(cells[offset]) and float(cells[offset]) >= 0):
                 raise UserError(f'{where}: expected the file offset in seconds, found {cells[offset]!r}: {REMEDY}')
-            start, end = float(cells[offset]), float(cells[offset]) + end - start
+            start, end = abs(float(cells[offset])), float(cells[offset]) + end - start
         if start == end:
             points.append(where)
             start, end = max(0.0, start - (around or 0) / 2), min(start + (around or 0) / 2, seconds_of(sounds.folder / sound) or float('inf'))
@@ -119,7 +122,7 @@ def read_annotations(table, sounds, around):
 
 def is_number(text):
     """Whether a cell is a finite number."""
-    return bool(re.fullmatch(r'[+-]?\d*\.?\d+(?:[eE][+-]?\d+)?', text.strip()))
+    return bool(re.fullmatch(r'[+-]?\d*\.?\d+(?:[eE][+-]?\d+)?', text.strip())) and math.isfinite(float(text))
 
 
 def read_clips(args):
@@ -166,7 +169,7 @@ def read_arguments():
     arguments.add_argument('--min-clips', type=int, default=2, help='labels with fewer clips are left out (default: %(default)s)')
     add_split_arguments(arguments)
     args = arguments.parse_args()
-    args.allow_missing = False
+    args.allow_missing = None
     check_numbers(args)
     if args.around is not None and not 0 < args.around < 3600:
         raise UserError(f'--around {args.around}: expected seconds above 0')
