@@ -6,7 +6,8 @@ Reads: labels.csv has the columns file and label. Annotations are Audacity label
        files with the columns file, start, end and label; times are in seconds. Of Raven's tables, the rows of spectrograms count, and where
        a table is about several files, the column File Offset (s). Without names, all .txt, .tsv and .csv files of the folder are read. A
        table without a column for the file belongs to the recording of the same name: night.txt, night.labels.txt and
-       night.Table.1.selections.txt to night.wav.
+       night.Table.1.selections.txt to night.wav, in its own folder and below where that holds sounds. The folders that a
+       table names must be those of the sound, as far as both are known.
 Writes: index/<name>/ under DATA_FOLDER. No sound is cut: a clip is listed as night.wav#t=1.5,3.
 
 All parts of a recording stay in one set, otherwise the results would be too good. Point labels (start = end) need --around.
@@ -40,34 +41,39 @@ class Sounds:
         self.folder, self.paths = folder, sorted(audio_files(folder, folder, collections.Counter()))
         self._by_name, self._by_stem = collections.defaultdict(list), collections.defaultdict(list)
         for path in self.paths:
-            self._by_name[Path(path).name].append(path)
-            self._by_stem[Path(path).stem].append(path)
-        self._known = set(self.paths)
+            self._by_name[Path(path).name].append(Path(path))
+            self._by_stem[Path(path).stem].append(Path(path))
+        self._folders = {folder for path in self.paths for folder in Path(path).parents}
 
-    def find(self, name, where, near=None):
+    def find(self, name, where, near=Path()):
         """The path of a sound that a table names, with or without folders and ending. Raises UserError unless there is exactly one.
 
         Args:
-            near: folder of the table, relative to that of the sounds, where the sound is looked for first; None: all folders are alike.
+            near: folder of the table, relative to that of the sounds. A name without folders is looked for there first, and nowhere else than
+                there and below if that holds sounds: those of another folder may have the same names.
         """
-        name = Path(name.replace('\\', '/')).as_posix()
-        if name in self._known:
-            return name
-        found = self._by_name.get(Path(name).name) or self._by_stem.get(Path(name).name, [])
-        found = [path for path in found if Path(path).parent == near] or found
+        named = Path(name.replace('\\', '/'))
+        found = self._by_name.get(named.name) or self._by_stem.get(named.name, [])
+        if folders := named.parent.parts:  # those that both paths have must agree: either may begin further up, on another machine
+            found = [path for path in found if all(a == b for a, b in zip(path.parent.parts[::-1], folders[::-1]))]
+            near = named.parent
+        elif near in self._folders:
+            found = [path for path in found if near in path.parents]
+        found = [path for path in found if path.parent == near] or found
         if len(found) != 1:
-            raise UserError(f'{where}: {name!r} is {"no sound file" if not found else f"the name of {len(found)} sound files"} in the folder: '
-                            f'{REMEDY}, or give the path below the folder')
-        return found[0]
+            raise UserError(f'{where}: {named.as_posix()!r} is {"no sound file" if not found else f"the name of {len(found)} sound files"} in the '
+                            f'folder: {REMEDY}, or give the path below the folder')
+        return str(found[0])
 
 
 def read_labels(table, sounds):
     """Clips of a CSV file with the columns file and label: list of (path, label, where)."""
     rows = read_csv(table, ['file', 'label'], 'give a CSV file with the columns file and label')
-    refuse_repeated([(where, row['file']) for where, row in rows], REMEDY)
     for where, row in rows:
         check_label(row['label'], where)
-    return [(sounds.find(row['file'], where), row['label'], where) for where, row in rows]
+    clips = [(sounds.find(row['file'], where), row['label'], where) for where, row in rows]
+    refuse_repeated([(where, path) for path, _, where in clips], REMEDY)  # a table may call one file by several names
+    return clips
 
 
 def check_label(label, where):
@@ -96,7 +102,7 @@ def read_annotations(table, sounds, around):
         rows = spectrograms or rows  # Raven lists a selection once for each view
     place, *times, offset = columns
     above, folder = table.parent.resolve(), sounds.folder.resolve()
-    near = above.relative_to(folder) if above.is_relative_to(folder) else None
+    near = above.relative_to(folder) if above.is_relative_to(folder) else Path()
     own = None if place is not None else sounds.find(re.sub(r'(\.labels?|\.table\.\d+|\.selections?)+$', '', table.stem, flags=re.IGNORECASE),
                                                      str(table), near)
     clips, points = [], []
