@@ -3,7 +3,7 @@
 #   make own AUDIO=/path/to/folder     your own recordings, a folder of class folders: check them, compare methods, report
 #   make own AUDIO=... NAME=birds      with another name than that of the folder
 #   make demo MN04=/path/to/file.pt    with weights of mn04 that you have already, instead of fetching them; also for make own
-#   make PYTHON=python3.12 test        with another Python than python3
+#   make PYTHON=python3.12 test        with another Python than python3; after `make clean`, if .venv is there
 #
 # DATA_FOLDER (environment) chooses where everything is written; default: data/ of this repository.
 
@@ -30,13 +30,14 @@ demo: $(VENV)/ready
 	@$(FETCH_MN04)
 	@weights=$(if $(MN04),$$(realpath -e "$$MN04")) && cd src && ../$(PY) reproduce.py demo $(CHECKPOINT)
 
-# A folder's name becomes that of the data set, without letters that file names should not have.
+# A folder's name becomes that of the data set, without letters that file names should not have, and without a - or . that begins it.
 own: $(VENV)/ready
 	@test -n "$$AUDIO" || { echo "error: name your folder of class folders: make own AUDIO=/path/to/folder" >&2; exit 1; }
 	@$(FETCH_MN04)
-	@audio=$$(realpath -ms "$$AUDIO") && name=$${NAME:-$$(basename "$$audio" | tr -c 'A-Za-z0-9_.\n-' '_')} && weights=$(if $(MN04),$$(realpath -e "$$MN04")) && \
-	   { (cd src && ../$(PY) check.py "$$audio" --name "$$name"); code=$$?; test $$code -eq 0 -o $$code -eq 3; } && \
-	   $(PY) aux/index_folder.py "$$audio" "$$name" --folds auto && cd src && \
+	@audio=$$(realpath -ms "$$AUDIO") && name=$${NAME:-$$(basename "$$audio" | tr -c 'A-Za-z0-9_.\n-' '_' | sed 's/^[-.]/_/')} && \
+	   weights=$(if $(MN04),$$(realpath -e "$$MN04")) && \
+	   { (cd src && ../$(PY) check.py "$$audio" --name="$$name"); code=$$?; test $$code -eq 0 -o $$code -eq 3; } && \
+	   $(PY) aux/index_folder.py --folds auto -- "$$audio" "$$name" && cd src && \
 	   ../$(PY) reproduce.py own datasets="$$name" $(CHECKPOINT) && \
 	   echo && echo "next: cd src" && \
 	   echo "      ../$(PY) fit.py $$name $(CHECKPOINT_SHOWN)" && \
@@ -52,6 +53,16 @@ test: $(VENV)/ready
 
 test-long: $(VENV)/ready
 	@$(PY) -m pytest tests -n 2 --dist loadfile -m long
+
+# A .venv that is there is used, so that another PYTHON would be ignored.
+ifneq ($(origin PYTHON),file)
+VERSION = -c 'import sys; print("%d.%d" % sys.version_info[:2])'
+.PHONY: same-python
+same-python:
+	@test ! -e $(VENV)/ready || { asked=$$($(PYTHON) $(VERSION)) && there=$$($(PY) $(VERSION)) && { test "$$asked" = "$$there" || \
+	   { echo "error: .venv has Python $$there, PYTHON=$(PYTHON) is $$asked: run make clean first" >&2; exit 1; }; }; }
+$(VENV)/ready: | same-python
+endif
 
 # The virtual environment is whole when the file `ready` is there and newer than the list of packages.
 $(VENV)/ready: requirements.txt

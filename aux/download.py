@@ -30,7 +30,7 @@ import requests
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
-from shared import PROGRESS, UserError, data_folder, listing, run_script
+from shared import PROGRESS, UserError, data_folder, expanded, listing, run_script
 from sources import SOURCES
 from torch_file import read_tensors
 
@@ -281,7 +281,7 @@ def main():
     source = SOURCES[args.name]
     target = default = (data_folder() / source.place).resolve()  # a link leads to the disk that has the room
     if args.folder:
-        target = args.folder.expanduser().resolve() / ('' if source.content else default.name)
+        target = expanded(args.folder).resolve() / ('' if source.content else default.name)
     folder = target.parent / f'{target.name}.download'
     print(f'{source.title}: {source.licence}')
     if is_complete(source, target):

@@ -49,7 +49,7 @@ def read_arguments():
     arguments.add_argument('--classes-as-they-are', action='store_true',
                            help='take the sub-folders as classes even if they look like parts, folds or audio folders')
     args = arguments.parse_args()
-    args.allow_missing = False
+    args.allow_missing = None
     check_numbers(args)
     return args
 

@@ -6,12 +6,14 @@ Reads: labels.csv has the columns file and label. Annotations are Audacity label
        files with the columns file, start, end and label; times are in seconds. Of Raven's tables, the rows of spectrograms count, and where
        a table is about several files, the column File Offset (s). Without names, all .txt, .tsv and .csv files of the folder are read. A
        table without a column for the file belongs to the recording of the same name: night.txt, night.labels.txt and
-       night.Table.1.selections.txt to night.wav.
+       night.Table.1.selections.txt to night.wav, in its own folder and below where that holds sounds. The folders that a
+       table names must be those of the sound, as far as both are known.
 Writes: index/<name>/ under DATA_FOLDER. No sound is cut: a clip is listed as night.wav#t=1.5,3.
 
 All parts of a recording stay in one set, otherwise the results would be too good. Point labels (start = end) need --around.
 """
 import collections
+import math
 import re
 import sys
 from pathlib import Path
@@ -19,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
 from split_options import add_split_arguments, check_numbers, new_split
 from class_folders import refuse_alike
-from indexing import audio_files, existing_folder, finish, parser, read_csv, read_table, refuse_other_folder, refuse_repeated
+from indexing import audio_files, existing_folder, finish, fits_a_line, parser, read_csv, read_table, refuse_other_folder, refuse_repeated
 from recordings import find_recordings, identical_files, refuse_copies
 from audio import seconds_of
 from shared import UserError, in_seconds, listing, run_script, split_segment
@@ -39,39 +41,46 @@ class Sounds:
         self.folder, self.paths = folder, sorted(audio_files(folder, folder, collections.Counter()))
         self._by_name, self._by_stem = collections.defaultdict(list), collections.defaultdict(list)
         for path in self.paths:
-            self._by_name[Path(path).name].append(path)
-            self._by_stem[Path(path).stem].append(path)
-        self._known = set(self.paths)
+            self._by_name[Path(path).name].append(Path(path))
+            self._by_stem[Path(path).stem].append(Path(path))
+        self._folders = {folder for path in self.paths for folder in Path(path).parents}
 
-    def find(self, name, where, near=None):
+    def find(self, name, where, near=Path()):
         """The path of a sound that a table names, with or without folders and ending. Raises UserError unless there is exactly one.
 
         Args:
-            near: folder of the table, relative to that of the sounds, where the sound is looked for first; None: all folders are alike.
+            near: folder of the table, relative to that of the sounds. A name without folders is looked for there first, and nowhere else than
+                there and below if that holds sounds: those of another folder may have the same names.
         """
-        name = Path(name.replace('\\', '/')).as_posix()
-        if name in self._known:
-            return name
-        found = self._by_name.get(Path(name).name) or self._by_stem.get(Path(name).name, [])
-        found = [path for path in found if Path(path).parent == near] or found
+        named = Path(name.replace('\\', '/'))
+        found = self._by_name.get(named.name) or self._by_stem.get(named.name, [])
+        if folders := named.parent.parts:  # those that both paths have must agree: either may begin further up, on another machine
+            found = [path for path in found if all(a == b for a, b in zip(path.parent.parts[::-1], folders[::-1]))]
+            near = named.parent
+        elif near in self._folders:
+            found = [path for path in found if near in path.parents]
+        found = [path for path in found if path.parent == near] or found
         if len(found) != 1:
-            raise UserError(f'{where}: {name!r} is {"no sound file" if not found else f"the name of {len(found)} sound files"} in the folder: '
-                            f'{REMEDY}, or give the path below the folder')
-        return found[0]
+            raise UserError(f'{where}: {named.as_posix()!r} is {"no sound file" if not found else f"the name of {len(found)} sound files"} in the '
+                            f'folder: {REMEDY}, or give the path below the folder')
+        return str(found[0])
 
 
 def read_labels(table, sounds):
     """Clips of a CSV file with the columns file and label: list of (path, label, where)."""
     rows = read_csv(table, ['file', 'label'], 'give a CSV file with the columns file and label')
-    refuse_repeated([(where, row['file']) for where, row in rows], REMEDY)
     for where, row in rows:
         check_label(row['label'], where)
-    return [(sounds.find(row['file'], where), row['label'], where) for where, row in rows]
+    clips = [(sounds.find(row['file'], where), row['label'], where) for where, row in rows]
+    refuse_repeated([(where, path) for path, _, where in clips], REMEDY)  # a table may call one file by several names
+    return clips
 
 
 def check_label(label, where):
     if not label:
         raise UserError(f'{where}: the label is empty: {REMEDY}')
+    if not fits_a_line(label):
+        raise UserError(f'{where}: the label {label!r} has a tab or a line break, expected one line of text: {REMEDY}')
 
 
 def read_annotations(table, sounds, around):
@@ -82,6 +91,9 @@ def read_annotations(table, sounds, around):
         columns, rows = (None, 0, 1, 2, None), [row for row in rows if row[1][0] != '\\']  # its lines about frequencies
     else:
         header = [cell.lower() for cell in rows.pop(0)[1]]
+        if 'probability' in header:  # of windows (--csv) or of events (--events)
+            raise UserError(f'{table} has the column probability: it was written by classify.py, its labels are predictions. If you have corrected '
+                            f'them all, remove that column')
         *columns, view = (next((header.index(name) for name in names if name in header), None) for names in (FILE, START, END, LABEL, OFFSET, VIEW))
         if columns[1] is None or columns[2] is None or columns[3] is None:
             raise UserError(f'{table} needs columns for start, end and label ({listing((*START, *END, *LABEL), 99)}), or must be an Audacity '
@@ -90,7 +102,7 @@ def read_annotations(table, sounds, around):
         rows = spectrograms or rows  # Raven lists a selection once for each view
     place, *times, offset = columns
     above, folder = table.parent.resolve(), sounds.folder.resolve()
-    near = above.relative_to(folder) if above.is_relative_to(folder) else None
+    near = above.relative_to(folder) if above.is_relative_to(folder) else Path()
     own = None if place is not None else sounds.find(re.sub(r'(\.labels?|\.table\.\d+|\.selections?)+$', '', table.stem, flags=re.IGNORECASE),
                                                      str(table), near)
     clips, points = [], []
@@ -100,11 +112,11 @@ def read_annotations(table, sounds, around):
         if not (is_number(start) and is_number(end) and 0 <= float(start) <= float(end)):
             raise UserError(f'{where}: expected start and end in seconds, 0 <= start <= end, found {start!r} and {end!r}: {REMEDY}')
         check_label(label, where)
-        start, end, sound = float(start), float(end), own or sounds.find(cells[place], where, near)
+        start, end, sound = abs(float(start)), float(end), own or sounds.find(cells[place], where, near)  # abs: -0.0 would be written as -0
         if place is not None and offset is not None:  # begin and end count from the first of several files
             if not (is_number(cells[offset]) and float(cells[offset]) >= 0):
                 raise UserError(f'{where}: expected the file offset in seconds, found {cells[offset]!r}: {REMEDY}')
-            start, end = float(cells[offset]), float(cells[offset]) + end - start
+            start, end = abs(float(cells[offset])), float(cells[offset]) + end - start
         if start == end:
             points.append(where)
             start, end = max(0.0, start - (around or 0) / 2), min(start + (around or 0) / 2, seconds_of(sounds.folder / sound) or float('inf'))
@@ -116,7 +128,7 @@ def read_annotations(table, sounds, around):
 
 def is_number(text):
     """Whether a cell is a finite number."""
-    return bool(re.fullmatch(r'[+-]?\d*\.?\d+(?:[eE][+-]?\d+)?', text.strip()))
+    return bool(re.fullmatch(r'[+-]?\d*\.?\d+(?:[eE][+-]?\d+)?', text.strip())) and math.isfinite(float(text))
 
 
 def read_clips(args):
@@ -131,7 +143,17 @@ def read_clips(args):
                                            if path.suffix.lower() in ('.txt', '.tsv', '.csv') and not path.name.startswith('.'))
         if not tables:
             raise UserError(f'{args.folder} holds no table (.txt, .tsv or .csv): name the tables after --annotations')
-        clips = [clip for table in tables for clip in read_annotations(table, sounds, args.around)]
+        clips = []
+        for table in tables:
+            try:
+                found = read_annotations(table, sounds, args.around)
+            except UserError as problem:
+                if args.annotations:
+                    raise
+                raise UserError(f'{problem}. All .txt, .tsv and .csv files of the folder are read: to read some of them, name them after '
+                                f'--annotations') from None
+            print(f'{table}: {len(found)} clip(s)')
+            clips += found
         refuse_repeated([(where, f'{path} ({label})') for path, label, where in clips], REMEDY)
         unused = sorted(set(sounds.paths) - {str(split_segment(path)[0]) for path, *_ in clips})
         if unused:
@@ -153,7 +175,7 @@ def read_arguments():
     arguments.add_argument('--min-clips', type=int, default=2, help='labels with fewer clips are left out (default: %(default)s)')
     add_split_arguments(arguments)
     args = arguments.parse_args()
-    args.allow_missing = False
+    args.allow_missing = None
     check_numbers(args)
     if args.around is not None and not 0 < args.around < 3600:
         raise UserError(f'--around {args.around}: expected seconds above 0')

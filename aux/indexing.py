@@ -166,11 +166,15 @@ def audio_files(folder, base, ignored, above=()):
 
 # ---- the index -------------------------------------------------------------------------------------------------------
 
+def fits_a_line(text):
+    """Whether an index file can hold a text: splitlines also knows the rarer line breaks, at which a file would be cut when it is read."""
+    return '\t' not in text and text.splitlines() == [text]
+
+
 def refuse_unusable(paths):
     """Raise UserError for audio paths that an index file cannot hold, or that would share one representation file."""
     for path in paths:
-        # splitlines also knows the rarer line breaks, at which the index would be cut when it is read
-        if '\t' in path or path.splitlines() != [path] or not is_utf8(path):
+        if not (fits_a_line(path) and is_utf8(path)):
             raise UserError(f'the file name {path!r} has a tab, a line break or an undecodable character, which an '
                             'index file cannot hold: rename the file')
         if PurePosixPath(path).is_absolute() or '..' in PurePosixPath(path).parts:
@@ -187,7 +191,7 @@ def finish(args, audio_folder, paths, labels, classes, folds, division=None, **m
     """Check the audio files, write the index and print the next command.
 
     Args:
-        args: parsed arguments with `name` and, where the set comes with metadata, `allow_missing`.
+        args: parsed arguments with `name` and `allow_missing`, which is None where the script has no such option.
         audio_folder, paths, labels, classes, folds, more: as for shared.write_dataset.
         division: number of folds of one division, where divisions into folds are repeated.
     """
@@ -196,7 +200,7 @@ def finish(args, audio_folder, paths, labels, classes, folds, division=None, **m
     if missing and (not args.allow_missing or len(missing) == len(paths)):
         raise UserError(f'{len(missing)} of {len(paths)} audio files are missing below {audio_folder}: '
                         f'{listing(paths[i] for i in sorted(missing))}. Complete the download'
-                        + (', or go on without these files: --allow-missing' if len(missing) < len(paths) else ''))
+                        + (', or go on without these files: --allow-missing' if len(missing) < len(paths) and args.allow_missing is not None else ''))
     folds = [{part: [i for i in positions if i not in missing] for part, positions in parts.items()} for parts in folds]
     folds = without_empty_parts(folds, args.allow_missing)
     warn_of_absent_classes(labels, classes, folds)
@@ -220,14 +224,14 @@ def refuse_other_folder(name, audio_folder):
 def without_empty_parts(folds, allowed):
     """The folds without empty validation parts; a fold without training or test clips becomes an empty dictionary.
 
-    Raise UserError when this is not allowed and when no fold remains.
+    Raise UserError when this is not allowed (None: nor can be) and when no fold remains.
     """
     empty = [f'fold {k} {part}' for k, parts in enumerate(folds) for part in parts if not parts[part]]
     kept = [{part: positions for part, positions in parts.items() if positions} if parts['train'] and parts['test'] else {}
             for parts in folds]
     if not any(kept) or (empty and not allowed):
         raise UserError(f'no clip is left for {listing(empty)}: the metadata or the audio files are incomplete'
-                        + ('. To go on without these parts: --allow-missing' if any(kept) else ''))
+                        + ('. To go on without these parts: --allow-missing' if any(kept) and allowed is not None else ''))
     if empty:
         unusable = [f'fold {k}' for k, parts in enumerate(kept) if not parts]
         print(f'warning: no clip is left for {listing(empty, 30)}: these parts are left out'

@@ -19,8 +19,9 @@ import pandas as pd
 from tqdm import tqdm
 
 import near_duplicates
-from audio import decode, mean_of_channels, resample
-from shared import PROGRESS, UserError, data_folder, listing, run_script, write_table
+from audio import check_cancellation, check_finite, decode, resample
+from representation import watching_workers
+from shared import PROGRESS, UserError, check_name, data_folder, listing, run_script, write_table
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'aux'))
 from class_folders import read_clips  # noqa: E402
@@ -31,6 +32,7 @@ from split_options import MOST_FOLDS  # noqa: E402
 SILENT = 1e-5       # largest sample of a silent file, part of full scale
 QUIET = -50         # dB of full scale: level of very quiet files
 CLIPPED = 0.001     # part of the samples at full scale from which on a file is clipped
+BEYOND = 1.5        # largest sample, part of full scale, from which on a file has another scale: resampling and MP3 exceed 1 a little
 SHORT = 0.2         # s: shorter clips are hardly more than a click
 SEVERITIES = ('error', 'warning', 'note')
 # seconds of work per second of sound on two cores, and bytes of what is stored: rough, for an estimate
@@ -53,7 +55,7 @@ def main():
         table = class_table(files.assign(recording=recordings), classes)
         judge_size(table, report)
         show(table, files, args)
-        folder = data_folder() / 'check' / (args.name or 'folder')
+        folder = data_folder() / 'check' / args.name
         for content, name in ((table, 'classes'), (files, 'files'), (pairs, 'pairs'), (report.table(), 'findings')):
             write_table(content, folder / f'{name}.tsv')
         estimate(files, table)
@@ -66,9 +68,10 @@ def main():
 def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('folder', type=Path, help='a folder with one folder per class')
-    parser.add_argument('--name', help='of the data set, for the folder of the tables')
+    parser.add_argument('--name', default='folder', help='of the data set, for the folder of the tables')
     parser.add_argument('--group', metavar='REGEX', help='as for aux/index_folder.py: what in a file name tells the recording')
     args = parser.parse_args()
+    check_name(args.name)
     args.split_folders = args.classes_as_they_are = False
     return args
 
@@ -113,7 +116,8 @@ def read_folder(args, report):
 def measure(folder, paths):
     """For each file what `measure_file` returns."""
     work = joblib.Parallel(n_jobs=-1, return_as='generator')(joblib.delayed(measure_file)(folder / path) for path in paths)
-    return list(tqdm(work, total=len(paths), desc='reading', unit='file', **PROGRESS))
+    with watching_workers('start the same command again with fewer of them, LOKY_MAX_CPU_COUNT=1 python check.py ...'):
+        return list(tqdm(work, total=len(paths), desc='reading', unit='file', **PROGRESS))
 
 
 def measure_file(path):
@@ -122,20 +126,26 @@ def measure_file(path):
         samples, rate = decode(path)
     except UserError as problem:
         return {'seconds': np.nan, 'rate': 0, 'channels': 0, 'peak': np.nan, 'level': np.nan, 'clipped': np.nan, 'problem': str(problem)}, None
-    magnitude = np.abs(samples)
-    found = {'seconds': len(samples) / rate, 'rate': rate, 'channels': samples.shape[1], 'peak': float(magnitude.max()),
-             'level': float(10 * np.log10(np.mean(np.square(samples, dtype=np.float64)) + 1e-12)),
-             'clipped': float(np.mean(magnitude >= 0.999)), 'problem': ''}
+    mono, level = samples.mean(axis=1), root_mean_square(samples)  # no further copies: ten minutes have 60 million samples
+    found = {'seconds': len(samples) / rate, 'rate': rate, 'channels': samples.shape[1], 'peak': float(max(samples.max(), -samples.min())),
+             'level': float(10 * np.log10(level ** 2 + 1e-12)),
+             'clipped': float(np.mean(samples >= 0.999) + np.mean(samples <= -0.999)), 'problem': ''}
     try:
-        mono = mean_of_channels(samples)
+        check_finite(mono)
+        check_cancellation(level, root_mean_square(mono))
     except UserError as problem:
         return {**found, 'problem': str(problem)}, None
     longest = near_duplicates.FRAMES * near_duplicates.HOP / near_duplicates.RATE
     return found, near_duplicates.fingerprint(resample(mono[:int(longest * rate)], rate, near_duplicates.RATE, 'soxr_mq'))
 
 
+def root_mean_square(samples, block=2 ** 16):
+    """Level of samples (length, ...): in double precision, but block by block, because recordings are long."""
+    return (sum(float(np.square(samples[i:i + block], dtype=np.float64).sum()) for i in range(0, len(samples), block)) / samples.size) ** 0.5
+
+
 def judge_files(files, report):
-    """Unreadable, silent, clipped, quiet and short files; rates and channels."""
+    """Unreadable, silent, wrongly scaled, clipped, quiet and short files; rates and channels."""
     def tell(severity, mask, what, remedy):
         if mask.any():
             report.add(severity, f'{mask.sum()} {what}: {listing(files["file"][mask])}', remedy)
@@ -143,7 +153,10 @@ def judge_files(files, report):
     bad = files['problem'] != ''
     tell('error', bad, 'files cannot be used (' + listing(dict.fromkeys(files['problem'][bad]), 3) + ')', 'Correct or remove them')
     tell('warning', files['peak'] <= SILENT, 'files are silent', 'Remove them if that is a mistake')
-    tell('warning', files['clipped'] > CLIPPED, 'files are clipped', 'Record at a lower level; they can be used')
+    beyond = files['peak'] > BEYOND
+    tell('warning', beyond, f'files have samples beyond full scale, the largest is {files["peak"].max():.6g} where 1 is full scale',
+         'If the largest is near 32768, divide the samples by 32768; otherwise export them again')
+    tell('warning', (files['clipped'] > CLIPPED) & ~beyond, 'files are clipped', 'Record at a lower level; they can be used')
     tell('note', (files['level'] < QUIET) & (files['peak'] > SILENT), f'files are very quiet, below {QUIET} dB of full scale',
          'If your recordings differ in level, see Level in docs/pretrained.md')
     tell('warning', files['seconds'] < SHORT, f'files are shorter than {SHORT} s', 'Remove them, or cut longer ones')

@@ -24,7 +24,7 @@ from features import compute, represent, sample_rate
 from methods import method_of
 from representation import ArraysInMemory
 from results import experiments_folder
-from shared import UserError, data_folder, listing, read_json, write_json
+from shared import UserError, data_folder, expanded, listing, read_json, write_json
 
 FORMAT = 1
 FILE = 'classifier.json'
@@ -54,7 +54,7 @@ def load(name: str | os.PathLike, checkpoint: str | os.PathLike | None = None) -
 
     Raises UserError when there is no such classifier, or it cannot be used.
     """
-    places = [Path(name).expanduser(), classifiers_folder() / name, experiments_folder() / name]
+    places = [expanded(name), classifiers_folder() / name, experiments_folder() / name]
     folder = next((place for place in places if (place / FILE).is_file() or (place / 'config.json').is_file()), None)
     if folder is None:
         there = sorted(path.parent.name for path in classifiers_folder().glob(f'*/{FILE}'))
@@ -86,7 +86,7 @@ def _of_experiment(folder, checkpoint):
 def find_weights(config, checkpoint=None):
     """Path of the pretrained weights that a classifier needs: given, as when it was made, or of that name in src/."""
     if checkpoint:
-        places = [Path(checkpoint).expanduser().resolve()]
+        places = [expanded(checkpoint).resolve()]
     else:
         places = [pretrained.locate(config['checkpoint']), pretrained.locate(Path(config['checkpoint']).name)]
     path = next((place for place in places if pretrained.files_of(place)), None)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import config_file
 from pretrained import FRONT_ENDS, NETWORKS
-from shared import UserError, listing, read_classes
+from shared import UserError, expanded, listing, read_classes
 
 ALL = 'all'
 # what an endless number means for these keys
@@ -152,7 +152,7 @@ def parse_overrides(arguments, valid_keys):
         overrides[key] = read_value(text, CHECKS[key][0])
         # the shell completes paths relative to the current directory; everything else is relative to DATA_FOLDER
         if key in PATHS and isinstance(overrides[key], str):
-            path = Path(text).expanduser()
+            path = expanded(text)
             if path.exists() or path.with_name(path.name + '.index').exists():  # the latter: a checkpoint in V2 format
                 overrides[key] = str(path.resolve())
     return overrides

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -14,7 +13,7 @@ import pretrained
 from features import compute
 from patches import prefetch
 from representation import ArraysInMemory, parameters, save_array
-from shared import PROGRESS, UserError, data_folder, locked, write_json
+from shared import PROGRESS, UserError, data_folder, expanded, locked, write_json
 
 
 def of_split(split, config):
@@ -63,7 +62,7 @@ def embed_files(paths: Sequence[str | os.PathLike], network: str = 'mn04', check
     if not len(paths):
         raise UserError('no sound file was named')
     entry = config_file.config_frozen[pretrained.NETWORKS[network].entry]
-    weights = str(Path(checkpoint).expanduser().resolve()) if checkpoint else entry['checkpoint']
+    weights = str(expanded(checkpoint).resolve()) if checkpoint else entry['checkpoint']
     config = pretrained.complete({**entry, 'checkpoint': weights})
     settings = config_file.config_preprocess[pretrained.NETWORKS[network].entry]
     arrays = ArraysInMemory({str(path): compute(path, settings) for path in paths})

@@ -23,7 +23,7 @@ import reporting
 from config_file import config_reproduce
 from configuration import configure, parse_arguments, parse_overrides
 from results import read_results
-from shared import UserError, listing, run_script
+from shared import UserError, expanded, listing, run_script
 
 OPTIONS = ('results', 'readme', 'show')
 
@@ -36,7 +36,7 @@ def main():
     others = [argument for argument in arguments if argument not in options]
     values = parse_overrides(options, OPTIONS)
     show = values.pop('show', [])
-    paths = {key: Path(name).expanduser() for key, name in values.items()}
+    paths = {key: expanded(name) for key, name in values.items()}
     if show and 'readme' not in paths:
         raise UserError('show= chooses the methods that a README shows: give readme= too, or methods= with a plan')
     chosen = [argument for argument in others if argument.startswith('compare=')]

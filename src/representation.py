@@ -30,6 +30,7 @@ from shared import (
     UserError,
     array_name,
     atomic,
+    check_name,
     content_digest,
     data_folder,
     end_with,
@@ -97,6 +98,7 @@ def complete(config, **defaults):
     """A configuration of a representation with its folder, and with keys that its entry leaves out."""
     config = {'convert_id': False, 'n_machines': 1, 'machine_i': 0, **defaults, **config}
     parameters(config)  # raises UserError if the type does not fit the entry
+    check_name(config['identifier'])
     return {**config, 'audio_representation_folder': f'audio_representation/{config["identifier"]}__{config["type"]}/'}
 
 
@@ -252,18 +254,24 @@ def make_all(clips, config, processes):
             signal.signal(signal.SIGINT, handler)
         where = 'Dask workers' if on_cluster else f'{processes} process(es)'
         outcomes = tqdm(outcomes, total=len(pending), desc=f'{config["type"]}, {where}', unit='clip', disable=not pending, **PROGRESS)
-        try:
+        with watching_workers('start the same command again with a smaller num_processing_units; finished clips are kept'):
             found = {}
             for made, (key, _, _) in zip(outcomes, pending):
                 if made.unexpected and not any(other.unexpected for other in found.values()):
                     check_set_up(config)
                 found[key] = made
-        except TerminatedWorkerError:
-            raise UserError('a process was killed, perhaps because memory ran out: start the same command again with a '
-                            'smaller num_processing_units; finished clips are kept') from None
     if silent := [key for key, made in found.items() if made.silent]:
         print(f'silent: {len(silent)} clips (ids {listing(silent)}). They are still used: remove them if they should not be silent')
     return {key: made.reason for key, made in found.items() if made.reason}
+
+
+@contextlib.contextmanager
+def watching_workers(remedy):
+    """joblib's processes work in this block: if one of them is killed, that is a UserError with this remedy."""
+    try:
+        yield
+    except TerminatedWorkerError:
+        raise UserError(f'a process was killed, perhaps because memory ran out: {remedy}') from None
 
 
 def check_set_up(config):

@@ -65,8 +65,16 @@ def data_folder():
 @functools.lru_cache
 def _absolute(environment, configured, _):  # cached: called for every file. The current directory matters to `environment`
     if environment:
-        return Path(environment).expanduser().resolve()
-    return Path(__file__).resolve().parents[1] / Path(configured or 'data').expanduser()
+        return expanded(environment).resolve()
+    return Path(__file__).resolve().parents[1] / expanded(configured or 'data')
+
+
+def expanded(path):
+    """A path with the home directory in place of ~ or ~name (Path)."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f'{path}: no user of this machine has the home directory {Path(path).parts[0]}: write the path in full') from None
 
 
 def make_folder(folder):
@@ -216,6 +224,12 @@ def listing(items, limit=8):
     return ', '.join(items[:limit]) + (f' and {len(items) - limit} more' if len(items) > limit else '')
 
 
+def check_name(name):
+    """Raise UserError unless a name can be part of file names, and of no other folder's."""
+    if not re.fullmatch(r'[A-Za-z0-9_][A-Za-z0-9_.-]*', name):
+        raise UserError(f'the name {name!r} becomes part of file names: use letters, digits, _, - and . only, and neither - nor . at its beginning')
+
+
 # ---- index and ground truth: index/<dataset>/ under DATA_FOLDER ------------------------------------------------------
 
 def index_folder(dataset):
@@ -350,7 +364,7 @@ def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, so
     """Write the index files of a data set; used by every script in aux/.
 
     Args:
-        dataset: name; letters, digits, '_', '-' and '.' only, because it becomes part of file names.
+        dataset: name, see check_name.
         audio_folder: folder that audio_paths are relative to; remembered so that preprocess.py finds the files.
         audio_paths: list of S relative paths; the id of a clip is its position.
         labels: list of S labels, 0 <= label < C.
@@ -363,23 +377,23 @@ def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, so
 
     Returns the folder. Whatever stood there before for this data set is replaced.
     """
-    if not re.fullmatch(r'[A-Za-z0-9_][A-Za-z0-9_.-]*', dataset):
-        raise UserError(f'the data set name {dataset!r} becomes part of file names: use letters, digits, _, - and . only')
+    check_name(dataset)
     folder = index_folder(dataset)
-    # the index goes first and comes last: an interruption leaves no old index beside new ground truth. A data set with
-    # fewer folds must not keep those of before.
-    for stale in [folder / f'index_{dataset}_folds_all.tsv', *folder.glob(f'gt_{dataset}_fold*.tsv')]:
+    names, index = folder / f'classes_{dataset}.txt', folder / f'index_{dataset}_folds_all.tsv'
+    # The class names go first and come last: every training reads them, so none takes an interrupted mixture of old and new files, in which
+    # ids mean other clips. A data set with fewer folds must not keep those of before.
+    for stale in [names, index, *folder.glob(f'gt_{dataset}_fold*.tsv')]:
         stale.unlink(missing_ok=True)
     sets = {ground_truth_path(dataset, fold, part): positions for fold, parts in enumerate(folds) for part, positions in parts.items()}
     for path, positions in {**sets, all_clips_path(dataset): sorted(set().union(*sets.values()))}.items():
         rows = (f'{i}\t{[float(c == labels[i]) for c in range(len(classes))]}\n' for i in positions)
         write_text(data_folder() / path, ''.join(rows))
-    write_text(folder / f'classes_{dataset}.txt', '\n'.join(classes) + '\n')
     write_json(folder / f'source_{dataset}.json', {'audio_folder': str(Path(audio_folder).resolve()), **source})
     for name, rows in (('recordings', enumerate(recordings or ())), ('background', enumerate(background, len(audio_paths)))):
         path, text = folder / f'{name}_{dataset}.tsv', ''.join(f'{i}\t{value}\n' for i, value in rows)
         write_text(path, text) if text else path.unlink(missing_ok=True)
-    write_text(folder / f'index_{dataset}_folds_all.tsv', ''.join(f'{i}\t{p}\n' for i, p in enumerate([*audio_paths, *background])))
+    write_text(index, ''.join(f'{i}\t{p}\n' for i, p in enumerate([*audio_paths, *background])))
+    write_text(names, '\n'.join(classes) + '\n')
     print(f'{folder}: {len(audio_paths)} clips, {len(classes)} classes, {sum(map(bool, folds))} fold(s)')
     for fold, parts in enumerate(folds):
         if parts:

@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,11 +14,13 @@ import soundfile
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / 'aux'), str(ROOT / 'src')]
+import indexing
 import make_demo_sounds
 import splits
 from commands import run_script, succeeded, warm
 from index_asc import DEVELOPMENT, EVALUATION, SCENES
 from index_us8k import CLASSES as US8K
+from shared import UserError
 
 ESC10 = os.environ.get('ESC10')
 
@@ -640,6 +643,18 @@ def test_folder_bad_content(refused, tmp_path, files, parts):
     folder = tmp_path / 'own'
     folder.mkdir()
     refused(parts, 'index_folder.py', make(folder, *files), 'mine')
+
+
+def test_an_option_is_named_only_where_it_exists(tmp_path, capsys):
+    """--allow-missing: sounds of own folders are those that are there."""
+    make(tmp_path, 'a.wav')
+    for allowed, named in ((None, False), (False, True)):
+        args = SimpleNamespace(name='mine', allow_missing=allowed)
+        with pytest.raises(UserError, match='1 of 2 audio files are missing') as missing:
+            indexing.finish(args, tmp_path, ['a.wav', 'b.wav'], [0, 1], ['x', 'y'], [{'train': [0], 'test': [1]}])
+        with pytest.raises(UserError, match='no clip is left for fold 1 test') as empty:
+            indexing.without_empty_parts([{'train': [0], 'test': [1]}, {'train': [0], 'test': []}], allowed)
+        assert all(('--allow-missing' in str(problem.value)) == named for problem in (missing, empty))
 
 
 def test_folder_bad_paths(refused, plain, tmp_path):

@@ -3,6 +3,8 @@ import io
 import os
 import re
 import shutil
+import signal
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,12 @@ import pandas as pd
 import pytest
 import soundfile
 
+import check as check_script
+import commands
 import near_duplicates
 from commands import warm
 from conftest import tone, write_sound
+from shared import UserError
 
 ESC10 = os.environ.get('ESC10')
 RATE = near_duplicates.RATE
@@ -128,6 +133,46 @@ def test_variants_of_real_sounds_are_found():
 def resampled(samples, rate):
     from audio import resample
     return resample(samples, rate, RATE, 'soxr_mq')
+
+
+def test_samples_at_the_scale_of_integers_are_not_called_clipped(folder, tmp_path):
+    write_sound(folder / 'dog/integers.wav', 30000 * chirps(12) / np.abs(chirps(12)).max(), RATE, subtype='FLOAT')
+    write_sound(folder / 'dog/hot.wav', np.clip(30 * chirps(13), -1.2, 1.2), RATE, subtype='FLOAT')  # as of an MP3 encoder
+    code, text, tables = check(folder, tmp_path)
+    warnings = findings(tables, 'warning')
+    assert code == 3 and re.search('1 files have samples beyond full scale, the largest is 30000 where 1 is full scale: dog/integers.wav', warnings)
+    assert '1 files are clipped: dog/hot.wav' in warnings and 'divide the samples by 32768' in text
+
+
+def test_a_name_stays_below_the_data_folder(folder, tmp_path):
+    for name in ('../../x', '-x', '.', ''):
+        commands.refused(warm('check.py', folder, f'--name={name}', data_folder=tmp_path / 'data'), f'the name {name!r}')
+    assert not (tmp_path / 'data').exists() and not (tmp_path / 'x').exists()
+
+
+def test_memory_for_long_recordings(tmp_path):
+    """Little more than the decoded samples and their mean over channels."""
+    sound = np.random.default_rng(0).normal(0, 0.1, (180 * 48000, 2)).astype(np.float32)
+    sound[5, 1] = -0.9995
+    path = write_sound(tmp_path / 'long.wav', sound, 48000, subtype='FLOAT')
+    tracemalloc.start()
+    found, _ = check_script.measure_file(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2 * sound.nbytes
+    assert found['peak'] == np.float32(0.9995) and found['clipped'] == pytest.approx(1 / sound.size)
+    assert found['level'] == pytest.approx(10 * np.log10(np.square(sound, dtype=np.float64).mean()), abs=1e-9)
+
+
+def test_a_killed_process_is_an_error(monkeypatch, tmp_path):
+    """As when memory runs out."""
+    monkeypatch.setattr(check_script, 'measure_file', end_this_process)
+    with pytest.raises(UserError, match='a process was killed, perhaps because memory ran out: .*LOKY_MAX_CPU_COUNT=1'):
+        check_script.measure(tmp_path, ['a.wav', 'b.wav'])
+
+
+def end_this_process(path):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_channels_that_cancel_each_other_are_an_error(folder, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import config_file
 import configuration
 import representation
+import shared
 from configuration import CHECKS, check, configure, differences, parse_overrides
 from conftest import CLASSES
 from methods import METHODS
@@ -124,6 +125,21 @@ def test_paths_are_completed_from_where_the_user_is(index, tmp_path, monkeypatch
     monkeypatch.setenv('HOME', str(tmp_path))
     for text, path in (('sounds', str(tmp_path / 'here' / 'sounds')), ('not_here', 'not_here'), ('~/here', str(tmp_path / 'here'))):
         assert configure('config_preprocess', 'spec', [f'audio_folder={text}'])['audio_folder'] == path
+
+
+def test_a_home_that_nobody_has(index, monkeypatch):
+    refused(r'~nouser/x\.pt: no user of this machine has the home directory ~nouser: write the path in full', 'checkpoint=~nouser/x.pt',
+            group='config_frozen', name='mn04')
+    monkeypatch.setenv('DATA_FOLDER', '~nouser/data')
+    with pytest.raises(UserError, match='~nouser/data: no user of this machine'):
+        shared.data_folder()
+
+
+@pytest.mark.parametrize('name', ['../../x', 'a/b', '.hidden', '-x'])
+def test_an_identifier_is_a_name(index, name):
+    config = configure('config_preprocess', 'spec', ['dataset=toy', f'identifier={name}'])
+    with pytest.raises(UserError, match=f'the name {name!r} becomes part of file names'):
+        representation.complete(config)
 
 
 # ---- configurations --------------------------------------------------------------------------------------------------

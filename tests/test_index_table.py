@@ -1,12 +1,17 @@
 """Labels from tables: aux/index_table.py, and clips that are parts of long recordings."""
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'aux'))
 from audio import decode, decode_segment, seconds_of
+from classifier import COLUMNS
 from commands import refused, succeeded, warm
+from index_table import Sounds
 from representation import Representation
 from shared import UserError, array_name, content_digest, in_seconds, read_recordings, split_segment
 
@@ -108,6 +113,9 @@ def test_labels_of_files(recordings, tmp_path):
     ('start\tstop\tlabel\n1\t2\tlow\n', 'needs columns for start, end and label'),
     ('0\t1\tlow\n2\t3\tlow\n', 'name 1 class'),
     ('0\t1\tlow\n0\t1\thigh\n', 'a clip has one class'),
+    ('0\t1\tlow\n1\t1e400\thigh\n', "r0.txt, line 2: expected start and end in seconds, 0 <= start <= end, found '1' and '1e400'"),
+    ('', 'r0.txt is empty: correct the table. All .txt, .tsv and .csv files of the folder are read: to read some of them, name them after '
+         '--annotations'),
 ])
 def test_bad_annotations(recordings, tmp_path, text, message):
     (recordings / 'r0.txt').write_text(text)
@@ -167,6 +175,83 @@ def test_seconds_around_point_labels_end_with_the_recording(recordings, tmp_path
     succeeded(warm(*command, '--around', 2, data_folder=tmp_path / 'data'))
     assert clips_of('points', tmp_path) == {'r0.wav#t=0,1.5': 'low', 'r0.wav#t=5,7': 'high', 'r0.wav#t=10.5,12': 'low',
                                             'r1.flac#t=1,2': 'low', 'r1.flac#t=3,4': 'high'}
+
+
+def silent(folder, *paths):
+    """Recordings of 5 s, each with a content of its own; returns the folder."""
+    for i, path in enumerate(paths):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / path, np.full(5 * RATE, i / 100), RATE)
+    return folder
+
+
+def test_what_classify_writes_is_no_annotation(recordings, tmp_path):
+    tables = [recordings / 'r0.txt', recordings / 'r2.txt']
+    audacity(tables[0])
+    audacity(tables[1])
+    command = 'index_table.py', recordings, 'night', '--annotations'
+    done = succeeded(warm(*command, data_folder=tmp_path / 'data'))
+    assert done.splitlines()[:2] == [f'{table}: 6 clip(s)' for table in tables]
+    row = ['r1.flac', '0', '2', 'low', '0.9', 'low', 'high', '0.1']
+    for columns in (COLUMNS, COLUMNS[:5]):  # of windows, and of events
+        (recordings / 'out.csv').write_text(','.join(columns) + '\n' + ','.join(row[:len(columns)]) + '\n')
+        refused(warm(*command, data_folder=tmp_path / 'data'), 'out.csv has the column probability: it was written by classify.py',
+                'remove that column', 'name them after --annotations')
+    assert succeeded(warm(*command, *tables, data_folder=tmp_path / 'data')) == done
+
+
+@pytest.mark.parametrize('name, found', [
+    ('day1/000.wav', 'day1/000.wav'), ('day1/000', 'day1/000.wav'), ('000', 'day1/000.wav'), ('000.wav', 'day1/000.wav'),
+    ('/home/me/field/day1/000.wav', 'day1/000.wav'), ('C:\\field\\day1\\000.wav', 'day1/000.wav'), ('field/day1/000', 'day1/000.wav'),
+    ('y/one.wav', 'x/y/one.wav'), ('y/one', 'x/y/one.wav'), ('two.wav', 'two.wav'), ('elsewhere/two.wav', 'two.wav'),
+    ('day2/000.wav', None), ('day2/000', None), ('/home/me/field/day2/000.wav', None), ('D:\\day2\\000.wav', None), ('x/one.wav', None),
+])
+def test_a_name_with_folders_means_no_sound_of_another_folder(tmp_path, name, found):
+    sounds = Sounds(silent(tmp_path, 'day1/000.wav', 'day2/001.wav', 'x/y/one.wav', 'two.wav', 'day1/two.wav'))
+    if found:
+        assert sounds.find(name, 'here') == found
+    else:
+        with pytest.raises(UserError, match='here: .* is no sound file in the folder'):
+            sounds.find(name, 'here')
+
+
+def test_labels_and_annotations_of_a_missing_recording_go_to_no_other(tmp_path):
+    """day2/000.wav is gone; day1 has a recording of that name."""
+    folder = silent(tmp_path / 'field', 'day1/000.wav', 'day1/001.wav', 'day2/001.wav', 'day2/002.wav')
+    table = tmp_path / 'labels.csv'
+    table.write_text('file,label\nday1/001.wav,a\nday2/000.wav,b\n')
+    refused(warm('index_table.py', folder, 'days', '--labels', table, data_folder=tmp_path / 'data'), "line 3: 'day2/000.wav' is no sound file")
+    table.write_text('file,start,end,label\nday1/001.wav,0,1,a\nday2/000.wav,0,1,b\n')
+    refused(warm('index_table.py', folder, 'days', '--annotations', table, data_folder=tmp_path / 'data'), "line 3: 'day2/000.wav' is no sound file")
+    track = folder / 'day2/000.txt'
+    track.write_text('0\t1\ta\n')  # a label track belongs to the sounds that it lies beside
+    refused(warm('index_table.py', folder, 'days', '--annotations', track, data_folder=tmp_path / 'data'), "'000' is no sound file")
+    (folder / 'tracks').mkdir()
+    track.rename(folder / 'tracks/000.txt')  # in a folder without sounds, it is of the only sound of its name
+    assert Sounds(folder).find('000', 'here', Path('tracks')) == 'day1/000.wav'
+
+
+def test_one_file_under_two_names_is_named_twice(tmp_path):
+    folder = silent(tmp_path / 'field', 'day1/000.wav', 'day1/001.wav')
+    (tmp_path / 'labels.csv').write_text('file,label\n000.wav,a\nday1/001.wav,b\nday1/000.wav,a\n')
+    refused(warm('index_table.py', folder, 'days', '--labels', tmp_path / 'labels.csv', data_folder=tmp_path / 'data'),
+            'labels.csv, line 4: day1/000.wav was named before', 'line 2)')
+
+
+def test_minus_zero_is_the_beginning(recordings, tmp_path):
+    (recordings / 'r0.txt').write_text('-0.0\t1\tlow\n1\t2\thigh\n')
+    head = 'Begin Time (s)\tEnd Time (s)\tBegin File\tFile Offset (s)\tAnnotation\n'
+    (recordings / 'r1.txt').write_text(f'{head}12\t13\tr1.flac\t-0\thigh\n13\t14\tr1.flac\t1\tlow\n')
+    succeeded(warm('index_table.py', recordings, 'zero', '--annotations', data_folder=tmp_path / 'data'))
+    assert clips_of('zero', tmp_path) == {'r0.wav#t=0,1': 'low', 'r0.wav#t=1,2': 'high', 'r1.flac#t=0,1': 'high', 'r1.flac#t=1,2': 'low'}
+
+
+@pytest.mark.parametrize('label', ['do\ng', 'do\tg', 'do\u2028g'])
+def test_a_label_is_one_line(tmp_path, label):
+    folder = silent(tmp_path / 'field', 'a.wav', 'b.wav')
+    (tmp_path / 'labels.csv').write_text(f'file,label\na.wav,"{label}"\nb.wav,rain\n')
+    done = warm('index_table.py', folder, 'lines', '--labels', tmp_path / 'labels.csv', data_folder=tmp_path / 'data')
+    refused(done, f'the label {label!r} has a tab or a line break')
 
 
 @pytest.mark.parametrize('labels, message', [(('a', '', 'b', 'b'), 'line 3: the label is empty'), (('Dog', 'dog', 'rain', 'rain'), 'look alike'),

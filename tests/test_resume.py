@@ -1,14 +1,19 @@
 """Interruptions: what is killed or stopped at any moment goes on with the same command and ends as if nothing had happened."""
+import itertools
 import os
 import re
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 import commands
+import config_file
 from commands import FAST, MEL, Started, experiments, make_sounds, models, rows, run_script, same_weights, succeeded, temporary_files, tree, warm
+from configuration import configure
+from shared import UserError, write_dataset
 
 PREPROCESS = ('preprocess.py', 'spec', 'dataset=many', 'num_processing_units=2')
 MANY = 'audio_representation/many__time-freq'
@@ -23,6 +28,37 @@ def tones():
 def said(started):
     """The first words of what a script has printed, without progress bars."""
     return {line.partition(':')[0] for line in re.split(r'[\r\n]+', started.text()) if line and '%|' not in line}
+
+
+# ---- index -----------------------------------------------------------------------------------------------------------
+
+def test_an_interrupted_index_is_no_index(data_folder, monkeypatch):
+    """A sound less, and the ids of the others change: a mixture of the old and the new index would give clips the labels of others."""
+    real = {'unlink': Path.unlink, 'replace': os.replace}  # what takes files away, and what puts them in place
+    for moment in itertools.count(1):
+        old, folds = list('abcdef'), [{'train': [0, 1, 3, 4], 'test': [2, 5]}]
+        write_dataset('toy', data_folder, old, [0, 0, 0, 1, 1, 1], ['x', 'y'], folds, {}, old)
+        done = []
+
+        def interrupted(name, *arguments, **options):
+            done.append(name)
+            if len(done) == moment + 1:
+                raise KeyboardInterrupt
+            return real[name](*arguments, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, 'unlink', lambda *a, **k: interrupted('unlink', *a, **k))
+            patch.setattr(os, 'replace', lambda *a, **k: interrupted('replace', *a, **k))
+            try:
+                write_dataset('toy', data_folder, list('bcdef'), [0, 0, 1, 1, 1], ['x', 'y'], [{'train': [0, 2, 3], 'test': [1, 4]}], {})
+                break
+            except KeyboardInterrupt:
+                pass
+        for group in set(commands.GROUPS.values()) - {'config_preprocess', 'config_reproduce'}:
+            with pytest.raises(UserError, match="there is no index for the data set 'toy' .*: make it with the script in aux"):
+                configure(group, next(iter(getattr(config_file, group))), ['dataset=toy'])
+    assert len(done) == moment == 12  # 6 files are taken away, and 6 put in place
+    assert configure('config_sl', 'spec', ['dataset=toy'])['num_classes_dataset'] == 2
 
 
 # ---- preprocess ------------------------------------------------------------------------------------------------------

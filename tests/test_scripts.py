@@ -735,6 +735,41 @@ def test_weights_in_the_environment_reach_the_tests():
     assert done.stdout == '[/x y.pt]\n', done.stderr
 
 
+@pytest.fixture
+def make(tmp_path):
+    """make(arguments...): runs the Makefile where .venv has a Python 3.11 that only says what it is called with, as has the PYTHON `same`."""
+    for path, version in (('.venv/bin/python', '3.11'), ('same', '3.11'), ('other', '3.12')):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(f'#!/bin/sh\ntest "$1" = -c && echo {version} || echo "$@"\n')
+        (tmp_path / path).chmod(0o755)
+    for folder in ('src', 'sounds/-birds'):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ('Makefile', 'requirements.txt'):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / '.venv/ready').touch()
+
+    def call(*arguments, **more):
+        return subprocess.run(['make', '--no-print-directory', *arguments], cwd=tmp_path, text=True, capture_output=True,
+                              env={'PATH': os.environ['PATH'], **more})
+    return call
+
+
+def test_make_does_not_ignore_python(make):
+    for done in (make('test'), make('PYTHON=./same', 'test'), make('test', PYTHON='./same')):
+        assert (done.returncode, done.stdout, done.stderr) == (0, '-m pytest tests -n 2 --dist loadfile\n', '')
+    for done in (make('PYTHON=./other', 'test'), make('test', PYTHON='./other')):
+        assert done.returncode and 'error: .venv has Python 3.11, PYTHON=./other is 3.12: run make clean first' in done.stderr and not done.stdout
+    assert make('PYTHON=./other', 'clean').returncode == 0
+
+
+def test_make_own_with_a_folder_that_looks_like_an_option(make, tmp_path):
+    folder = tmp_path / 'sounds/-birds'
+    done = make('own', f'AUDIO={folder}', f'MN04={tmp_path / "same"}')
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:3] == [f'check.py {folder} --name=_birds', f'aux/index_folder.py --folds auto -- {folder} _birds',
+                                            f'reproduce.py own datasets=_birds checkpoint={tmp_path / "same"}']
+
+
 def test_every_script_is_covered_by_the_test_of_help():
     sources = [*(ROOT / 'src').glob('*.py'), *(ROOT / 'aux').glob('*.py')]
     scripts = {path.name for path in sources if 'def main' in path.read_text()}
