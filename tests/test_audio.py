@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio import decode, read_audio, resample, stream
+from audio import blocks, decode, read_audio, resample, stream
 from conftest import tone, write_sound
 from shared import UserError
 
@@ -227,6 +227,24 @@ def test_containers_are_used_as_a_whole_or_refused(tmp_path, name, form, subtype
     refused(cut(path, 0.5), 'truncated: .* (missing|decoded)$|truncated: .*Ogg|damaged', None)
 
 
+LONG = [('a.wav', 'WAV', None), ('a.flac', 'FLAC', None), ('a.ogg', 'OGG', None), ('a.mp3', 'MP3', None), ('a.aiff', 'AIFF', None),
+        ('a.au', 'AU', None), ('a.w64', 'W64', None), ('a.rf64', 'RF64', None), ('a.voc', 'VOC', 'PCM_16'), ('a.caf', 'CAF', None),
+        ('a.caf', 'CAF', 'ALAC_16'), ('a.opus', 'OGG', 'OPUS'), ('a.svx', 'SVX', 'PCM_16'), ('a.nist', 'NIST', None), ('a.avr', 'AVR', None),
+        ('a.mat', 'MAT5', None), ('a.wav', 'WAV', 'GSM610'), ('a.wav', 'WAV', 'G721_32')]
+
+
+@pytest.mark.parametrize('name, form, subtype', LONG)
+def test_streams_are_used_as_a_whole_or_refused(tmp_path, name, form, subtype):
+    """A long recording whose end is missing must not be labelled as if it ended there."""
+    path = write_sound(tmp_path / name, np.random.default_rng(0).normal(0, 0.1, 20 * 8000), 8000, format=form, subtype=subtype)
+    samples = np.concatenate([block for block, _ in blocks(path)])
+    np.testing.assert_allclose(samples, decode(path)[0], atol=1e-4 if form == 'MP3' else 0)  # FFmpeg's rounding
+    for part in (0.97, 0.6, 0.3):
+        refused(cut(path, part), 'truncated|damaged', None)
+        with pytest.raises(UserError, match='truncated|damaged'):
+            list(stream(path, 8000))
+
+
 @pytest.mark.parametrize('name, form', [('a.paf', 'PAF'), ('a.pvf', 'PVF'), ('a.sf', 'IRCAM')])
 def test_formats_without_a_length_are_refused(tmp_path, name, form):
     refused(write_sound(tmp_path / name, tone(440, 1), RATE, format=form, subtype='PCM_16'), f'{form} files do not store their length.*WAV')
@@ -248,6 +266,20 @@ def test_mp3_of_variable_bit_rate_without_its_length(tmp_path):
     samples, _ = read_audio(tmp_path / 'a.mp3', None)
     assert abs(len(samples) / RATE - 6) < 0.1
     assert np.abs(samples[-RATE:-3000]).max() > 0.4
+
+
+def test_mp3_without_its_length_that_begins_quietly(tmp_path):
+    """Of a variable bit rate, libsndfile then estimates a length that the whole file does not have: it is no promise."""
+    sound = np.concatenate([np.zeros(5 * RATE, np.float32), np.random.default_rng(0).normal(0, 0.3, 5 * RATE)])
+    path = write_sound(tmp_path / 'a.mp3', sound, RATE, bitrate_mode='VARIABLE')
+    with av.open(str(path)) as container:
+        first = next(packet.pos for packet in container.demux() if packet.size)
+    content = path.read_bytes()
+    assert b'Xing' in content[:first]
+    path.write_bytes(content[first:])
+    assert soundfile.info(path).duration > 12
+    for samples in (decode(path)[0], np.concatenate([block for block, _ in blocks(path)])):
+        assert abs(len(samples) / RATE - 10) < 0.1
 
 
 def test_joined_mp3_and_chained_ogg(tmp_path):
@@ -372,7 +404,10 @@ def test_empty_file(tmp_path, name):
 @pytest.mark.parametrize('name', ['a.wav', 'a.aiff'])
 @pytest.mark.parametrize('rate', [RATE, 8000])
 def test_no_samples(tmp_path, name, rate):
-    refused(write_sound(tmp_path / name, np.zeros(0, np.float32), rate), 'no samples')
+    path = write_sound(tmp_path / name, np.zeros(0, np.float32), rate)
+    refused(path, 'no samples')
+    with pytest.raises(UserError, match='no samples'):
+        list(stream(path, RATE))
 
 
 @pytest.mark.parametrize('name', ['a.wav', 'a.flac', 'a.ogg', 'a.mp3', 'a.aiff'])
