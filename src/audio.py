@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from shared import UserError, is_utf8, reading, signature, split_segment
+from shared import UserError, is_utf8, once_per_file, reading, signature, split_segment
 
 # what libsndfile or FFmpeg decodes by itself; headerless formats (.raw, .gsm, .vox) are left out: their sample rate is unknown
 SUFFIXES = frozenset('''.3g2 .3gp .aac .ac3 .aif .aifc .aiff .amr .au .avr .caf .flac .iff .m4a .m4b .mka .mov .mp1 .mp2 .mp3 .mp4 .nist
@@ -468,26 +468,27 @@ def completed_header(content, begin):
     return io.BytesIO(content[:4] + struct.pack('<I', len(content) - 8) + content[8:begin - 4] + length + content[begin:])
 
 
+@once_per_file  # a recording has many parts
 def count_ogg_streams(path):
     """How many streams an Ogg file has, one after the other.
 
     Raises UserError if it ends within a page, so that its end is missing, or if a page is damaged: libsndfile leaves it out. A last page
     without the mark of an end is legal: many recorders do not write it.
     """
-    content, streams, place = path.read_bytes(), 0, 0
-    while place < len(content):
-        head = content[place:place + 27]
-        if head[:4] != b'OggS'[:len(head)]:
-            raise UserError(f'damaged: after {place} of {len(content)} bytes, the Ogg stream does not go on')
-        sizes = content[place + 27:place + 27 + head[26]] if len(head) == 27 else b''
-        end = place + 27 + len(sizes) + sum(sizes)
-        if len(head) < 27 or len(sizes) < head[26] or end > len(content):
-            raise UserError('truncated: the end of the Ogg stream is missing')
-        page = content[place:place + 22] + bytes(4) + content[place + 26:end]  # the checksum counts as 0
-        if ogg_checksum(page) != int.from_bytes(head[22:26], 'little'):
-            raise UserError(f'damaged: the checksum of the Ogg page after {place} of {len(content)} bytes is wrong')
-        streams += bool(head[5] & 2)  # 2: the first page of a stream
-        place = end
+    streams, place = 0, 0
+    with open(path, 'rb', buffering=2 ** 18) as file:  # most clips are read at once
+        while head := file.read(27):
+            if head[:4] != b'OggS'[:len(head)]:
+                raise UserError(f'damaged: after {place} bytes, the Ogg stream does not go on')
+            sizes = file.read(head[26]) if len(head) == 27 else b''
+            body = file.read(sum(sizes))
+            if len(head) < 27 or len(sizes) < head[26] or len(body) < sum(sizes):
+                raise UserError('truncated: the end of the Ogg stream is missing')
+            page = head[:22] + bytes(4) + head[26:] + sizes + body  # the checksum counts as 0
+            if ogg_checksum(page) != int.from_bytes(head[22:26], 'little'):
+                raise UserError(f'damaged: the checksum of the Ogg page after {place} bytes is wrong')
+            streams += bool(head[5] & 2)  # 2: the first page of a stream
+            place += len(page)
     return streams
 
 

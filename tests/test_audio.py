@@ -2,6 +2,7 @@
 import errno
 import os
 import struct
+import tracemalloc
 
 import av
 import librosa
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio import blocks, decode, read_audio, resample, stream
+import shared
+from audio import blocks, count_ogg_streams, decode, read_audio, resample, stream
 from conftest import tone, write_sound
 from shared import UserError
 
@@ -324,6 +326,24 @@ def test_ogg_without_the_mark_of_its_end(tmp_path):
     content[start + 22:start + 26] = struct.pack('<I', ogg_checksum(content[start:end]))
     path.write_bytes(content)
     np.testing.assert_array_equal(read_audio(path, None)[0][:len(whole)], whole)
+
+
+def test_ogg_is_checked_with_bounded_memory_and_once(tmp_path, monkeypatch):
+    path = write_sound(tmp_path / 'a.ogg', tone(440, 1), RATE)
+    path.write_bytes(path.read_bytes() * 1500)
+    assert path.stat().st_size > 8e6
+    os.utime(path, (1e9, 1e9))
+    monkeypatch.setattr(shared.time, 'time_ns', lambda: 10 ** 19)  # long after it was written
+    tracemalloc.start()
+    assert count_ogg_streams(path) == 1500
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 1e6
+    monkeypatch.setattr('audio.ogg_checksum', None)  # calling it would fail
+    assert count_ogg_streams(path) == 1500
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(TypeError):
+        count_ogg_streams(path)
 
 
 def test_ogg_with_something_else_in_it(tmp_path):
