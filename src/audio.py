@@ -98,18 +98,27 @@ def resample(samples, rate, new_rate, resampler):
 
 
 def seconds_of(path):
-    """Duration of a sound file as its header tells or a decoder estimates it, or of a part of one; None where neither knows."""
+    """Duration of a sound file as its header tells or a decoder estimates it, or of a part of one; None where neither knows.
+
+    Of joined MP3 files it is that of all parts, of joined Ogg files it is not known.
+    """
     path, span = split_segment(path)
     if span:
         return span[1] - span[0]
     try:
+        if joined_ogg(path, start_of_file(path)):
+            return None
         with soundfile.SoundFile(path) as file:
+            seconds = file.frames / file.samplerate
+            if file.format == 'MP3':
+                held, tagged = mp3_frames(path)
+                return held if not tagged or longer(held, seconds) else seconds
             if 0 < file.frames < UNKNOWN:
-                return file.frames / file.samplerate
+                return seconds
+    except UserError:  # decode and stream tell what is wrong
+        return None
     except (soundfile.SoundFileError, RuntimeError, TypeError):
         pass
-    except UnicodeEncodeError:  # its name is not valid UTF-8: see start_of_file
-        return None
     import av
     av.logging.set_level(av.logging.PANIC)
     try:
@@ -154,7 +163,7 @@ def blocks(path, seconds=5):
     if start[:4] == b'RIFF' and not isinstance(checked_wav(path), Path):
         raise UserError('its header does not tell its length, the recorder may have died. Write a new header, e.g. with '
                         'sox --ignore-length old.wav new.wav')
-    joined = start[:4] == b'OggS' and count_ogg_streams(path) > 1
+    joined = joined_ogg(path, start)
     found, promised, rate = 0, 0, 1
     try:
         with Forward(path) as file:
@@ -192,7 +201,7 @@ def decode(path):
     start, source = start_of_file(path), path
     if start[:4] == b'RIFF':
         source = checked_wav(path)
-    elif start[:4] == b'OggS' and count_ogg_streams(path) > 1:  # of joined files, libsndfile reads the first one
+    elif joined_ogg(path, start):
         return decode_with_ffmpeg(path)
     try:
         return decode_with_libsndfile(source, path)
@@ -208,7 +217,7 @@ def decode(path):
 def decode_segment(path, begin, end):
     """decode of the part from `begin` to `end`, in seconds. Where libsndfile can go to a sample exactly, nothing else is decoded."""
     start = start_of_file(path)
-    plain = isinstance(checked_wav(path), Path) if start[:4] == b'RIFF' else start[:4] != b'OggS' or count_ogg_streams(path) == 1
+    plain = isinstance(checked_wav(path), Path) if start[:4] == b'RIFF' else not joined_ogg(path, start)
     if plain:
         with contextlib.suppress(soundfile.SoundFileError, RuntimeError, TypeError), soundfile.SoundFile(path) as file:
             if file.format not in {'MP3', *ENDLESS} and file.seekable() and file.frames < UNKNOWN:
@@ -466,6 +475,11 @@ def completed_header(content, begin):
     """A WAV file in memory whose sound, from byte `begin` on, reaches to its end."""
     length = struct.pack('<I', len(content) - begin)
     return io.BytesIO(content[:4] + struct.pack('<I', len(content) - 8) + content[8:begin - 4] + length + content[begin:])
+
+
+def joined_ogg(path, start):
+    """Whether a file that begins with `start` is several Ogg streams, of which libsndfile reads the first one. Errors: see count_ogg_streams."""
+    return start[:4] == b'OggS' and count_ogg_streams(path) > 1
 
 
 @once_per_file  # a recording has many parts

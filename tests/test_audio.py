@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 import shared
-from audio import blocks, count_ogg_streams, decode, read_audio, resample, stream
+from audio import blocks, count_ogg_streams, decode, read_audio, resample, seconds_of, stream
 from conftest import tone, write_sound
 from shared import UserError
 
@@ -280,6 +280,7 @@ def test_mp3_without_its_length_that_begins_quietly(tmp_path):
     assert b'Xing' in content[:first]
     path.write_bytes(content[first:])
     assert soundfile.info(path).duration > 12
+    assert abs(seconds_of(path) - 10) < 0.1
     for samples in (decode(path)[0], np.concatenate([block for block, _ in blocks(path)])):
         assert abs(len(samples) / RATE - 10) < 0.1
 
@@ -292,6 +293,9 @@ def test_joined_mp3_and_chained_ogg(tmp_path):
         samples, _ = read_audio(tmp_path / f'a.{suffix}', None)
         assert abs(len(samples) / RATE - 4) < 0.15
         assert abs(peak(samples[:RATE], RATE) - 440) < 2 and abs(peak(samples[-RATE:], RATE) - 1200) < 2
+        assert seconds_of(tmp_path / f'440.{suffix}') == 2
+        seconds = seconds_of(tmp_path / f'a.{suffix}')  # as one clip, thirty joined ones would be averaged
+        assert seconds is None if suffix == 'ogg' else abs(seconds - 4) < 0.15
 
 
 def ogg_pages(content):
