@@ -205,8 +205,11 @@ def decode(path):
         return decode_with_ffmpeg(path)
     try:
         return decode_with_libsndfile(source, path)
-    except (MemoryError, ValueError) as problem:  # a header that promises what no memory can hold
-        raise UserError(f'not readable as audio ({type(problem).__name__}: {problem}): its header is damaged') from None
+    except MemoryError as problem:  # formats compress silence to next to nothing: the size of the file does not tell which of the two it is
+        raise UserError(f'memory is too short for what its header promises ({problem}): cut it into parts, or let fewer processes run at a '
+                        'time. If the sound is short, its header is damaged') from None
+    except ValueError as problem:  # a header that promises more than any array can hold
+        raise UserError(f'not readable as audio ({problem}): its header is damaged') from None
     except (soundfile.SoundFileError, RuntimeError, TypeError) as problem:
         if 'malformed' in str(problem) or 'lost sync' in str(problem):  # a format that it knows, but damaged
             raise UserError(f'not readable as audio ({problem}): the file is damaged') from None

@@ -2,6 +2,8 @@
 import errno
 import os
 import struct
+import subprocess
+import sys
 import tracemalloc
 
 import av
@@ -12,6 +14,7 @@ import soundfile
 
 import shared
 from audio import blocks, count_ogg_streams, decode, read_audio, resample, seconds_of, stream
+from commands import ROOT
 from conftest import tone, write_sound
 from shared import UserError
 
@@ -409,6 +412,17 @@ def test_samples_of_libsndfile_stay_as_they_are(tmp_path):
         path = write_sound(tmp_path / name, tone(440, 1, channels=2), RATE)
         samples, rate = decode(path)
         np.testing.assert_array_equal(samples, soundfile.read(path, dtype='float32', always_2d=True)[0])
+
+
+def test_a_long_recording_and_too_little_memory(tmp_path):
+    """Nothing is wrong with its header."""
+    path = write_sound(tmp_path / 'a.wav', np.zeros(600 * 8000, np.float32), 8000, subtype='PCM_U8')
+    program = ('import resource, sys; from pathlib import Path; from audio import decode; decode(sys.argv[1])\n'
+               'size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()\n'
+               'resource.setrlimit(resource.RLIMIT_AS, (size + 10_000_000, -1))\n'
+               'try:\n    decode(sys.argv[1])\nexcept Exception as problem:\n    print(type(problem).__name__, problem)')
+    done = subprocess.run([sys.executable, '-c', program, path], capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(ROOT / 'src')})
+    assert done.stdout.startswith('UserError memory is too short') and 'cut it into parts' in done.stdout, done.stdout + done.stderr
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
