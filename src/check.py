@@ -126,12 +126,12 @@ def measure_file(path):
     found = {'seconds': len(samples) / rate, 'rate': rate, 'channels': samples.shape[1], 'peak': float(magnitude.max()),
              'level': float(10 * np.log10(np.mean(np.square(samples, dtype=np.float64)) + 1e-12)),
              'clipped': float(np.mean(magnitude >= 0.999)), 'problem': ''}
+    longest = near_duplicates.FRAMES * near_duplicates.HOP / near_duplicates.RATE
     try:
-        mono = mean_of_channels(samples)
+        mono = mean_of_channels(samples)[:int(longest * rate)]
+        return found, near_duplicates.fingerprint(resample(mono, rate, near_duplicates.RATE, 'soxr_mq'))
     except UserError as problem:
         return {**found, 'problem': str(problem)}, None
-    longest = near_duplicates.FRAMES * near_duplicates.HOP / near_duplicates.RATE
-    return found, near_duplicates.fingerprint(resample(mono[:int(longest * rate)], rate, near_duplicates.RATE, 'soxr_mq'))
 
 
 def judge_files(files, report):
