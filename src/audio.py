@@ -24,6 +24,7 @@ TOLERANCE = 0.01  # part of the sound that may be missing: headers that are off 
 PADDING = 0.15    # s that lossy codecs may add or leave out at the ends
 UNKNOWN = 2 ** 62  # libsndfile gives 2^63 - 1 as the length of a FLAC file that was written to a pipe
 PLACEHOLDER = 0x7FFF0000  # lengths from here on in 32 bits: a program that writes to a pipe, or died, did not know better
+TWO_FRAMES = 2 * 1441  # bytes of the largest MP3 frames: a header is as large as a frame of sound, or larger if that is silent
 CANCELLED = 0.01  # part of the channels' level that must be left in their mean
 CONVERT = 'convert it, e.g. to WAV with ffmpeg'
 # formats that do not store their length: the end of such a file could be missing without a trace
@@ -403,21 +404,23 @@ def mp3_frames(path):
     av.logging.set_level(av.logging.PANIC)
     try:
         with av.open(str(path), 'r', 'mp3', metadata_errors='ignore') as container, open(path, 'rb') as file:
-            frames = [(packet.pos, packet.size, float(packet.duration * packet.time_base))  # packets themselves hold their content
-                      for packet in container.demux(container.streams.audio[0]) if packet.size]
-            most, end, tagged = 2 * max((size for _, size, _ in frames), default=0), 0, False  # `most` of a frame with the header
-            for start, size, _ in frames:
-                if start > end:
-                    file.seek(end)
-                    gap = file.read(start - end)
-                    header = end == 0 and any(word in gap[-most:] for word in (b'Xing', b'Info', b'VBRI'))  # ID3 tags come before it
-                    if not (header and len(gap) <= most) and not gap.startswith((b'ID3', b'TAG', b'APETAGEX')):
-                        raise UserError(f'damaged: {len(gap)} bytes after byte {end} are no MP3 frames')
-                    tagged |= header
-                end = start + size
+            seconds, end, gaps = 0.0, 0, []
+            for packet in container.demux(container.streams.audio[0]):
+                if packet.size:
+                    if packet.pos > end:
+                        file.seek(end)
+                        gaps.append((end, file.read(packet.pos - end)))
+                    seconds += float(packet.duration * packet.time_base)
+                    end = packet.pos + packet.size
     except av.error.FFmpegError as problem:
         raise UserError(f'not readable as audio ({problem}): the file is damaged') from None
-    return sum(seconds for *_, seconds in frames), tagged
+    tagged = False
+    for place, gap in gaps:
+        header = place == 0 and any(word in gap[-TWO_FRAMES:] for word in (b'Xing', b'Info', b'VBRI'))  # ID3 tags come before it
+        if not (header and len(gap) <= TWO_FRAMES) and not gap.startswith((b'ID3', b'TAG', b'APETAGEX')):
+            raise UserError(f'damaged: {len(gap)} bytes after byte {place} are no MP3 frames')
+        tagged |= header
+    return seconds, tagged
 
 
 # ---- what a file is --------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 import shared
-from audio import blocks, count_ogg_streams, decode, read_audio, resample, seconds_of, stream
+from audio import blocks, count_ogg_streams, decode, mp3_frames, read_audio, resample, seconds_of, stream
 from commands import ROOT
 from conftest import tone, write_sound
 from shared import UserError
@@ -335,17 +335,31 @@ def test_ogg_without_the_mark_of_its_end(tmp_path):
     np.testing.assert_array_equal(read_audio(path, None)[0][:len(whole)], whole)
 
 
+def traced(function, path):
+    """What the function returns, and the bytes of memory that Python needed at most."""
+    tracemalloc.start()
+    try:
+        return function(path), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_frames_of_mp3_are_counted_with_bounded_memory(tmp_path):
+    """Those of silence are smaller than the header."""
+    path = write_sound(tmp_path / 'a.mp3', np.zeros(300 * 8000, np.float32), 8000)
+    mp3_frames(path)  # imports
+    (seconds, tagged), memory = traced(mp3_frames, path)
+    assert abs(seconds - 300) < 0.2 and tagged and memory < 1e5
+
+
 def test_ogg_is_checked_with_bounded_memory_and_once(tmp_path, monkeypatch):
     path = write_sound(tmp_path / 'a.ogg', tone(440, 1), RATE)
     path.write_bytes(path.read_bytes() * 1500)
     assert path.stat().st_size > 8e6
     os.utime(path, (1e9, 1e9))
     monkeypatch.setattr(shared.time, 'time_ns', lambda: 10 ** 19)  # long after it was written
-    tracemalloc.start()
-    assert count_ogg_streams(path) == 1500
-    peak_bytes = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak_bytes < 1e6
+    streams, memory = traced(count_ogg_streams, path)
+    assert streams == 1500 and memory < 1e6
     monkeypatch.setattr('audio.ogg_checksum', None)  # calling it would fail
     assert count_ogg_streams(path) == 1500
     path.write_bytes(path.read_bytes()[:-10])
