@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from shared import UserError, is_utf8, reading, signature, split_segment
+from shared import UserError, is_utf8, once_per_file, reading, signature, split_segment
 
 # what libsndfile or FFmpeg decodes by itself; headerless formats (.raw, .gsm, .vox) are left out: their sample rate is unknown
 SUFFIXES = frozenset('''.3g2 .3gp .aac .ac3 .aif .aifc .aiff .amr .au .avr .caf .flac .iff .m4a .m4b .mka .mov .mp1 .mp2 .mp3 .mp4 .nist
@@ -24,6 +24,7 @@ TOLERANCE = 0.01  # part of the sound that may be missing: headers that are off 
 PADDING = 0.15    # s that lossy codecs may add or leave out at the ends
 UNKNOWN = 2 ** 62  # libsndfile gives 2^63 - 1 as the length of a FLAC file that was written to a pipe
 PLACEHOLDER = 0x7FFF0000  # lengths from here on in 32 bits: a program that writes to a pipe, or died, did not know better
+TWO_FRAMES = 2 * 1441  # bytes of the largest MP3 frames: a header is as large as a frame of sound, or larger if that is silent
 CANCELLED = 0.01  # part of the channels' level that must be left in their mean
 CONVERT = 'convert it, e.g. to WAV with ffmpeg'
 # formats that do not store their length: the end of such a file could be missing without a trace
@@ -58,8 +59,13 @@ def mean_of_channels(samples):
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     check_finite(mono)
     if samples.shape[1] > 1:
-        check_cancellation(*(float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))) for x in (samples, mono)))
+        check_cancellation(root_mean_square(samples), root_mean_square(mono))
     return mono
+
+
+def root_mean_square(samples, block=2 ** 16):
+    """Level of samples (length, ...): in double precision, but block by block, because recordings are long."""
+    return (sum(float(np.square(samples[i:i + block], dtype=np.float64).sum()) for i in range(0, len(samples), block)) / samples.size) ** 0.5
 
 
 def check_finite(samples):
@@ -98,18 +104,27 @@ def resample(samples, rate, new_rate, resampler):
 
 
 def seconds_of(path):
-    """Duration of a sound file as its header tells or a decoder estimates it, or of a part of one; None where neither knows."""
+    """Duration of a sound file as its header tells or a decoder estimates it, or of a part of one; None where neither knows.
+
+    Of joined MP3 files it is that of all parts, of joined Ogg files it is not known.
+    """
     path, span = split_segment(path)
     if span:
         return span[1] - span[0]
     try:
+        if joined_ogg(path, start_of_file(path)):
+            return None
         with soundfile.SoundFile(path) as file:
+            seconds = file.frames / file.samplerate
+            if file.format == 'MP3':
+                held, tagged = mp3_frames(path)
+                return held if not tagged or longer(held, seconds) else seconds
             if 0 < file.frames < UNKNOWN:
-                return file.frames / file.samplerate
+                return seconds
+    except UserError:  # decode and stream tell what is wrong
+        return None
     except (soundfile.SoundFileError, RuntimeError, TypeError):
         pass
-    except UnicodeEncodeError:  # its name is not valid UTF-8: see start_of_file
-        return None
     import av
     av.logging.set_level(av.logging.PANIC)
     try:
@@ -124,8 +139,8 @@ def stream(path, sample_rate):
 
     The mean over channels is resampled with soxr_hq. The samples are those of read_audio, up to rounding.
 
-    Raises UserError when the file is missing or not audio; when samples are not finite; and, after its last block, when it was
-    shorter than its header promises or its channels cancel each other.
+    Raises UserError when the file is missing or not audio; when samples are not finite; and, at the latest after its last block, when
+    it is shorter than its header promises or its channels cancel each other.
     """
     resampler, length, before, after = None, 0, 0.0, 0.0  # squares, summed
     for block, rate in blocks(path):
@@ -154,22 +169,17 @@ def blocks(path, seconds=5):
     if start[:4] == b'RIFF' and not isinstance(checked_wav(path), Path):
         raise UserError('its header does not tell its length, the recorder may have died. Write a new header, e.g. with '
                         'sox --ignore-length old.wav new.wav')
-    joined = start[:4] == b'OggS' and count_ogg_streams(path) > 1
-    found = 0
+    joined = joined_ogg(path, start)
+    found, promised, rate = 0, 0, 1
     try:
-        with soundfile.SoundFile(path) as file:
-            if file.format in ENDLESS:
-                raise UserError(f'{file.format} files do not store their length, so that a missing end cannot be noticed: {CONVERT}')
-            exact = file.format != 'MP3' and not joined and file.seekable() and file.frames < UNKNOWN
+        with Forward(path) as file:
+            promised, rate = promised_frames(file, path), file.samplerate
+            exact = file.format != 'MP3' and not joined
             if exact:
-                rate, promised = file.samplerate, file.frames
-                while len(block := file.read(round(seconds * rate), dtype='float32', always_2d=True)):
+                for block in file.parts(round(seconds * rate)):
                     found += len(block)
                     yield block, rate
-                if found < (1 - TOLERANCE) * promised:
-                    raise truncated(found, promised, rate)
-                if not found:
-                    raise UserError('the file has no samples')
+                check_length(found, promised, rate)
     except (soundfile.SoundFileError, RuntimeError, TypeError) as problem:
         if 'malformed' in str(problem) or 'lost sync' in str(problem):
             raise UserError(f'not readable as audio ({problem}): the file is damaged') from None
@@ -178,7 +188,7 @@ def blocks(path, seconds=5):
         check_content(start)
         exact = False
     if not exact:
-        yield from ffmpeg_blocks(path, seconds)
+        yield from ffmpeg_blocks(path, seconds, promised / rate)
 
 
 # ---- decoding --------------------------------------------------------------------------------------------------------
@@ -197,28 +207,26 @@ def decode(path):
     start, source = start_of_file(path), path
     if start[:4] == b'RIFF':
         source = checked_wav(path)
-    elif start[:4] == b'OggS' and count_ogg_streams(path) > 1:  # of joined files, libsndfile reads the first one
+    elif joined_ogg(path, start):
         return decode_with_ffmpeg(path)
     try:
-        samples, promised, rate, form = decode_with_libsndfile(source, path)
-    except (MemoryError, ValueError) as problem:  # a header that promises what no memory can hold
-        raise UserError(f'not readable as audio ({type(problem).__name__}: {problem}): its header is damaged') from None
+        return decode_with_libsndfile(source, path)
+    except MemoryError as problem:  # formats compress silence to next to nothing: the size of the file does not tell which of the two it is
+        raise UserError(f'memory is too short for what its header promises ({problem}): cut it into parts, or let fewer processes run at a '
+                        'time. If the sound is short, its header is damaged') from None
+    except ValueError as problem:  # a header that promises more than any array can hold
+        raise UserError(f'not readable as audio ({problem}): its header is damaged') from None
     except (soundfile.SoundFileError, RuntimeError, TypeError) as problem:
         if 'malformed' in str(problem) or 'lost sync' in str(problem):  # a format that it knows, but damaged
             raise UserError(f'not readable as audio ({problem}): the file is damaged') from None
         check_content(start)
         return decode_with_ffmpeg(path)
-    if form == 'MP3':
-        return whole_mp3(path, samples, promised, rate)
-    if len(samples) == 0:
-        raise UserError('the file has no samples')
-    return samples, rate
 
 
 def decode_segment(path, begin, end):
     """decode of the part from `begin` to `end`, in seconds. Where libsndfile can go to a sample exactly, nothing else is decoded."""
     start = start_of_file(path)
-    plain = isinstance(checked_wav(path), Path) if start[:4] == b'RIFF' else start[:4] != b'OggS' or count_ogg_streams(path) == 1
+    plain = isinstance(checked_wav(path), Path) if start[:4] == b'RIFF' else not joined_ogg(path, start)
     if plain:
         with contextlib.suppress(soundfile.SoundFileError, RuntimeError, TypeError), soundfile.SoundFile(path) as file:
             if file.format not in {'MP3', *ENDLESS} and file.seekable() and file.frames < UNKNOWN:
@@ -261,7 +269,7 @@ def start_of_file(path):
 
 
 def decode_with_libsndfile(source, path):
-    """Samples (length, channels) float32, how many the header promises, rate, and the name of the format.
+    """Samples (length, channels) float32, and their rate; those of FFmpeg for an MP3 file that holds more than libsndfile finds.
 
     Args:
         source: path, or a file in memory with the same content and a corrected header.
@@ -271,22 +279,37 @@ def decode_with_libsndfile(source, path):
     when libsndfile cannot read the file.
     """
     with soundfile.SoundFile(source) as file:
-        rate, promised, form, log = file.samplerate, file.frames, file.format, file.extra_info
-        stream = promised >= UNKNOWN or not file.seekable()  # the latter: e.g. GSM and G.721
-        samples = read_stream(path) if stream else file.read(dtype='float32', always_2d=True)
+        promised, rate, form = promised_frames(file, path), file.samplerate, file.format
+        if file.frames < UNKNOWN and file.seekable():
+            samples = file.read(dtype='float32', always_2d=True)
+        else:
+            with Forward(path) as stream:
+                samples = np.concatenate([*stream.parts(2 ** 20), np.zeros((0, stream.channels), np.float32)])
+    if form == 'MP3':
+        held, tagged = mp3_frames(path)
+        promised *= tagged
+        if longer(held, len(samples) / rate):
+            return decode_with_ffmpeg(path, promised / rate)
+    check_length(len(samples), promised, rate)
+    return samples, rate
+
+
+def promised_frames(file, path):
+    """Frames that the header of an open SoundFile promises; 0 where it does not know.
+
+    Raises UserError if the format promises nothing, or if libsndfile noticed when it opened the file that its end is missing.
+    """
+    form, log = file.format, file.extra_info
     if form in ENDLESS:
         raise UserError(f'{form} files do not store their length, so that a missing end cannot be noticed: {CONVERT}')
-    promised = max(promised if promised < UNKNOWN else 0, frames_in_header(log, start_of(path, form)))
-    if form != 'MP3' and len(samples) < (1 - TOLERANCE) * promised:
-        raise truncated(len(samples), promised, rate)
     missing = [(int(told), int(found)) for told, found in re.findall(r'(\d+) \(should be (\d+)\)', log)]
     missing += [(int(told), int(found)) for told, found in re.findall(r'Data length (\d+) should be (\d+)', log)]
     for told, found in missing:
         if told < PLACEHOLDER and found < (1 - TOLERANCE) * told and 'RF64' != form:
             raise UserError(f'truncated: {told - found} of {told} bytes are missing')
     if 'Seems to be a truncated file' in log:
-        raise UserError(f'truncated: its header promises more than the {len(samples) / rate:.3f} s that can be decoded')
-    return samples, promised, rate, form
+        raise UserError(f'truncated: its header promises more than the {file.frames / file.samplerate:.3f} s that can be decoded')
+    return max(file.frames if file.frames < UNKNOWN else 0, frames_in_header(log, start_of(path, form)))
 
 
 def start_of(path, form):
@@ -300,31 +323,36 @@ def frames_in_header(log, text):
     return max(map(int, found), default=0)
 
 
-def truncated(found, promised, rate):
-    return UserError(f'truncated: {found / rate:.3f} of {promised / rate:.3f} s can be decoded')
+def check_length(found, promised, rate, padding=0.0):
+    """Raise UserError if there are no frames, or fewer than promised by more than a small part and `padding` seconds."""
+    if not found:
+        raise UserError('the file has no samples')
+    if found < (1 - TOLERANCE) * promised - padding * rate:
+        raise UserError(f'truncated: {found / rate:.3f} of {promised / rate:.3f} s can be decoded')
 
 
-def read_stream(path):
-    """Samples (length, channels) of a file that does not know its length, or in which libsndfile cannot go back."""
-    class Stream(soundfile.SoundFile):
-        def seekable(self):  # otherwise every read ends with a seek, which such a file refuses
-            return False
+class Forward(soundfile.SoundFile):
+    """A sound file that is read block by block, also if it does not know its length or libsndfile cannot go back in it (GSM, G.721)."""
 
-    with Stream(path) as file:
-        blocks = [file.read(2 ** 20, dtype='float32', always_2d=True)]
-        while len(blocks[-1]):
-            blocks.append(file.read(2 ** 20, dtype='float32', always_2d=True))
-    return np.concatenate(blocks)
+    def seekable(self):  # otherwise every read ends with a seek, which such a file refuses
+        return False
+
+    def parts(self, frames):
+        """Yield its samples, (up to `frames`, channels) float32."""
+        while len(block := self.read(frames, dtype='float32', always_2d=True)):
+            yield block
 
 
-def decode_with_ffmpeg(path):
-    """Samples (length, channels) float32 of the first sound track, and its rate. Raises UserError, see ffmpeg_blocks."""
-    parts, rates = zip(*ffmpeg_blocks(path))
+def decode_with_ffmpeg(path, promised=0.0):
+    """Samples (length, channels) float32 of the first sound track, and its rate. `promised` and errors: see ffmpeg_blocks."""
+    parts, rates = zip(*ffmpeg_blocks(path, promised=promised))
     return np.concatenate(parts), rates[0]
 
 
-def ffmpeg_blocks(path, seconds=5):
+def ffmpeg_blocks(path, seconds=5, promised=0.0):
     """Yield (samples (length, channels) float32, rate) of about `seconds` of the first sound track.
+
+    `promised`: its length in seconds as libsndfile knows it, for formats of which FFmpeg only estimates it.
 
     Raises UserError when FFmpeg cannot read the file or a part of it, or finds less than the container promises.
     """
@@ -338,10 +366,12 @@ def ffmpeg_blocks(path, seconds=5):
             if stream.codec_context is None:
                 raise UserError(f'not readable as audio: FFmpeg does not know how it is coded; {CONVERT}')
             if container.format.name == 'mp3':
-                mp3_seconds(path)
+                promised *= mp3_frames(path)[1]
             padding = PADDING if stream.codec_context.codec.lossy else 0.0
-            rate, channels, exact = stream.rate, stream.channels, not ESTIMATED & set(container.format.name.split(','))
-            durations = [stream.duration and float(stream.duration * stream.time_base), container.duration and container.duration / 1e6]
+            rate, channels = stream.rate, stream.channels
+            if not ESTIMATED & set(container.format.name.split(',')):
+                durations = [stream.duration and float(stream.duration * stream.time_base), container.duration and container.duration / 1e6]
+                promised = next(filter(None, durations), 0)
             converter, parts, held, found = av.AudioResampler(format='flt'), [], 0, 0
             for frame in container.decode(stream):
                 if (frame.sample_rate, frame.layout.nb_channels) != (rate, channels):
@@ -358,49 +388,44 @@ def ffmpeg_blocks(path, seconds=5):
     if rest := sum(map(len, parts)):
         found += rest
         yield np.concatenate(parts), rate
-    if not found:
-        raise UserError('the file has no samples')
-    promised = (next(filter(None, durations), 0) if exact else 0) * rate
-    if found < (1 - TOLERANCE) * promised - padding * rate:
-        raise truncated(found, promised, rate)
+    check_length(found, promised * rate, rate, padding)
 
 
-def whole_mp3(path, samples, promised, rate):
-    """The samples of an MP3 file, decoded again by FFmpeg if it holds more than libsndfile has decoded.
+def longer(held, seconds):
+    """Whether the frames of an MP3 file, `held` seconds, are more than `seconds`, which libsndfile decodes or promises.
 
     libsndfile stops at the length that the first header tells or that it estimates. So it misses a part of joined files, and of files
-    with a variable bit rate and no header. It also decodes less than a truncated file promises.
+    with a variable bit rate and no header.
     """
-    held = rate * mp3_seconds(path)
-    if held > (1 + TOLERANCE) * len(samples) + PADDING * rate:
-        return decode_with_ffmpeg(path)
-    if len(samples) < (1 - TOLERANCE) * promised:
-        raise truncated(len(samples), promised, rate)
-    if len(samples) == 0:
-        raise UserError('the file has no samples')
-    return samples, rate
+    return held > (1 + TOLERANCE) * seconds + PADDING
 
 
-def mp3_seconds(path):
-    """Seconds of all frames of an MP3 file. Raises UserError if it holds anything between its frames but tags and a header."""
+def mp3_frames(path):
+    """Seconds of all frames of an MP3 file, and whether a header before them tells its length: without one, libsndfile guesses.
+
+    Raises UserError if it holds anything between its frames but tags and a header.
+    """
     import av
     av.logging.set_level(av.logging.PANIC)
     try:
         with av.open(str(path), 'r', 'mp3', metadata_errors='ignore') as container, open(path, 'rb') as file:
-            frames = [(packet.pos, packet.size, float(packet.duration * packet.time_base))  # packets themselves hold their content
-                      for packet in container.demux(container.streams.audio[0]) if packet.size]
-            most, end = 2 * max((size for _, size, _ in frames), default=0), 0  # of a frame with the header
-            for start, size, _ in frames:
-                if start > end:
-                    file.seek(end)
-                    gap = file.read(start - end)
-                    header = end == 0 and any(word in gap for word in (b'Xing', b'Info', b'VBRI')) and len(gap) <= most
-                    if not header and not gap.startswith((b'ID3', b'TAG', b'APETAGEX')):
-                        raise UserError(f'damaged: {len(gap)} bytes after byte {end} are no MP3 frames')
-                end = start + size
+            seconds, end, gaps = 0.0, 0, []
+            for packet in container.demux(container.streams.audio[0]):
+                if packet.size:
+                    if packet.pos > end:
+                        file.seek(end)
+                        gaps.append((end, file.read(packet.pos - end)))
+                    seconds += float(packet.duration * packet.time_base)
+                    end = packet.pos + packet.size
     except av.error.FFmpegError as problem:
         raise UserError(f'not readable as audio ({problem}): the file is damaged') from None
-    return sum(seconds for *_, seconds in frames)
+    tagged = False
+    for place, gap in gaps:
+        header = place == 0 and any(word in gap[-TWO_FRAMES:] for word in (b'Xing', b'Info', b'VBRI'))  # ID3 tags come before it
+        if not (header and len(gap) <= TWO_FRAMES) and not gap.startswith((b'ID3', b'TAG', b'APETAGEX')):
+            raise UserError(f'damaged: {len(gap)} bytes after byte {place} are no MP3 frames')
+        tagged |= header
+    return seconds, tagged
 
 
 # ---- what a file is --------------------------------------------------------------------------------------------------
@@ -463,26 +488,32 @@ def completed_header(content, begin):
     return io.BytesIO(content[:4] + struct.pack('<I', len(content) - 8) + content[8:begin - 4] + length + content[begin:])
 
 
+def joined_ogg(path, start):
+    """Whether a file that begins with `start` is several Ogg streams, of which libsndfile reads the first one. Errors: see count_ogg_streams."""
+    return start[:4] == b'OggS' and count_ogg_streams(path) > 1
+
+
+@once_per_file  # a recording has many parts
 def count_ogg_streams(path):
     """How many streams an Ogg file has, one after the other.
 
     Raises UserError if it ends within a page, so that its end is missing, or if a page is damaged: libsndfile leaves it out. A last page
     without the mark of an end is legal: many recorders do not write it.
     """
-    content, streams, place = path.read_bytes(), 0, 0
-    while place < len(content):
-        head = content[place:place + 27]
-        if head[:4] != b'OggS'[:len(head)]:
-            raise UserError(f'damaged: after {place} of {len(content)} bytes, the Ogg stream does not go on')
-        sizes = content[place + 27:place + 27 + head[26]] if len(head) == 27 else b''
-        end = place + 27 + len(sizes) + sum(sizes)
-        if len(head) < 27 or len(sizes) < head[26] or end > len(content):
-            raise UserError('truncated: the end of the Ogg stream is missing')
-        page = content[place:place + 22] + bytes(4) + content[place + 26:end]  # the checksum counts as 0
-        if ogg_checksum(page) != int.from_bytes(head[22:26], 'little'):
-            raise UserError(f'damaged: the checksum of the Ogg page after {place} of {len(content)} bytes is wrong')
-        streams += bool(head[5] & 2)  # 2: the first page of a stream
-        place = end
+    streams, place = 0, 0
+    with open(path, 'rb', buffering=2 ** 18) as file:  # most clips are read at once
+        while head := file.read(27):
+            if head[:4] != b'OggS'[:len(head)]:
+                raise UserError(f'damaged: after {place} bytes, the Ogg stream does not go on')
+            sizes = file.read(head[26]) if len(head) == 27 else b''
+            body = file.read(sum(sizes))
+            if len(head) < 27 or len(sizes) < head[26] or len(body) < sum(sizes):
+                raise UserError('truncated: the end of the Ogg stream is missing')
+            page = head[:22] + bytes(4) + head[26:] + sizes + body  # the checksum counts as 0
+            if ogg_checksum(page) != int.from_bytes(head[22:26], 'little'):
+                raise UserError(f'damaged: the checksum of the Ogg page after {place} bytes is wrong')
+            streams += bool(head[5] & 2)  # 2: the first page of a stream
+            place += len(page)
     return streams
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from tqdm import tqdm
 
 import near_duplicates
-from audio import check_cancellation, check_finite, decode, resample
+from audio import decode, mean_of_channels, resample, root_mean_square
 from representation import watching_workers
 from shared import PROGRESS, UserError, check_name, data_folder, listing, run_script, write_table
 
@@ -126,22 +126,15 @@ def measure_file(path):
         samples, rate = decode(path)
     except UserError as problem:
         return {'seconds': np.nan, 'rate': 0, 'channels': 0, 'peak': np.nan, 'level': np.nan, 'clipped': np.nan, 'problem': str(problem)}, None
-    mono, level = samples.mean(axis=1), root_mean_square(samples)  # no further copies: ten minutes have 60 million samples
     found = {'seconds': len(samples) / rate, 'rate': rate, 'channels': samples.shape[1], 'peak': float(max(samples.max(), -samples.min())),
-             'level': float(10 * np.log10(level ** 2 + 1e-12)),
+             'level': float(10 * np.log10(root_mean_square(samples) ** 2 + 1e-12)),
              'clipped': float(np.mean(samples >= 0.999) + np.mean(samples <= -0.999)), 'problem': ''}
+    longest = near_duplicates.FRAMES * near_duplicates.HOP / near_duplicates.RATE
     try:
-        check_finite(mono)
-        check_cancellation(level, root_mean_square(mono))
+        mono = mean_of_channels(samples)[:int(longest * rate)]
+        return found, near_duplicates.fingerprint(resample(mono, rate, near_duplicates.RATE, 'soxr_mq'))
     except UserError as problem:
         return {**found, 'problem': str(problem)}, None
-    longest = near_duplicates.FRAMES * near_duplicates.HOP / near_duplicates.RATE
-    return found, near_duplicates.fingerprint(resample(mono[:int(longest * rate)], rate, near_duplicates.RATE, 'soxr_mq'))
-
-
-def root_mean_square(samples, block=2 ** 16):
-    """Level of samples (length, ...): in double precision, but block by block, because recordings are long."""
-    return (sum(float(np.square(samples[i:i + block], dtype=np.float64).sum()) for i in range(0, len(samples), block)) / samples.size) ** 0.5
 
 
 def judge_files(files, report):

@@ -70,16 +70,29 @@ def mfcc_statistics(samples, sample_rate, n_mfcc):
     return np.concatenate([statistic(d, axis=1) for d in differences for statistic in (np.mean, np.std)])
 
 
+def finite(function):
+    """The function, whose array becomes float32 and C-contiguous; a UserError where it is not finite, and no warning of NumPy."""
+    @functools.wraps(function)
+    def checked(*arguments, **options):
+        with np.errstate(over='ignore', invalid='ignore'):
+            array = function(*arguments, **options)
+        if not np.isfinite(array).all():  # e.g. the power of float samples far beyond full scale
+            raise UserError('its representation is not finite: are the samples far beyond full scale?')
+        return np.ascontiguousarray(array, dtype=np.float32)
+    return checked
+
+
+@finite
 def compute(path, config):
-    """Representation of one sound file, float32, C-contiguous.
+    """Representation of one sound file.
 
     Its shape is (T, M), for waveform (samples, 1), for mfcc (D,), and that of
-    pretrained.FRONT_ENDS for the input of pretrained networks.
+    pretrained.FRONT_ENDS for the input of pretrained networks. Raises UserError, also when it is not finite.
     """
     if config['type'] in FRONT_ENDS:
         front_end = FRONT_ENDS[config['type']]
         return front_end.from_file(path, **{key: config[key] for key in front_end.options})
-    return represent(read_audio(path, config['resample_sr'], config['resampler'])[0], config)
+    return transform(read_audio(path, config['resample_sr'], config['resampler'])[0], config)
 
 
 def sample_rate(config):
@@ -87,16 +100,13 @@ def sample_rate(config):
     return FRONT_ENDS[config['type']].sample_rate if config['type'] in FRONT_ENDS else config['resample_sr']
 
 
+@finite
 def represent(samples, config):
     """Representation of samples (length,) at the rate `sample_rate(config)`, as `compute` gives it of a file."""
     if config['type'] in FRONT_ENDS:
         front_end = FRONT_ENDS[config['type']]
         return front_end.from_samples(samples, **{key: config[key] for key in front_end.options if key != 'resampler'})
-    with np.errstate(over='ignore', invalid='ignore'):  # checked below
-        array = transform(samples, config)
-    if not np.isfinite(array).all():  # e.g. the power of float samples far beyond full scale
-        raise UserError('its representation is not finite: are the samples far beyond full scale?')
-    return np.ascontiguousarray(array, dtype=np.float32)
+    return transform(samples, config)
 
 
 def transform(samples, config):

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import fft
 from sklearn.neighbors import NearestNeighbors
 
-from features import mel_spectrogram
+from features import finite, mel_spectrogram
 
 RATE = 16000        # Hz
 HOP = 320           # samples, 20 ms
@@ -26,11 +26,11 @@ def fingerprint(samples):
     Args:
         samples: (length,) at RATE.
 
-    Returns None for a clip that is silent or shorter than 0.2 s.
+    Returns None for a clip that is silent or shorter than 0.2 s. Raises UserError when the spectrogram is not finite.
     """
     if len(samples) < RATE // 5 or not np.any(samples):
         return None
-    level = 10 * np.log10(mel_spectrogram(samples[:FRAMES * HOP], RATE, 2048, HOP, BANDS, low=60) + 1e-10)
+    level = 10 * np.log10(finite(mel_spectrogram)(samples[:FRAMES * HOP], RATE, 2048, HOP, BANDS, low=60) + 1e-10)
     level = np.maximum(level, level.max() - 50)  # what coding leaves of quiet parts differs
     mean = level.mean(axis=0)
     detail = level - mean

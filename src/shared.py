@@ -134,6 +134,17 @@ def signature(path):
     return '' if recent else f'{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}'
 
 
+def once_per_file(function):
+    """The function of a path, whose results are kept for as long as their file stays the same."""
+    known = functools.lru_cache(lambda path, _: function(path))
+
+    @functools.wraps(function)
+    def kept(path):
+        current = signature(path)
+        return known(path, current) if current else function(path)
+    return kept
+
+
 def split_segment(path):
     """The sound file (Path) and (start, end) in seconds of a clip 'long.wav#t=1.5,3', a part of a recording; None for a whole file."""
     found = '#t=' in (text := str(path)) and re.fullmatch(r'(.*)#t=(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)', text, re.DOTALL)
@@ -173,19 +184,16 @@ def content_digest(path):
     file, span = split_segment(path)
     if span is None:
         return _file_digest(file)
-    current = signature(file)  # recordings are long, and have many parts
-    return (_known_digest(file, current) if current else _file_digest(file)) + f'#{in_seconds(span[0])},{in_seconds(span[1])}'
-
-
-@functools.lru_cache
-def _known_digest(path, _):
-    return _file_digest(path)
+    return _known_digest(file) + f'#{in_seconds(span[0])},{in_seconds(span[1])}'
 
 
 def _file_digest(path):
     with open(path, 'rb') as file:
         digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
         return f'{file.tell()}-{digest}'
+
+
+_known_digest = once_per_file(_file_digest)  # recordings are long, and have many parts
 
 
 def write_text(path, text):

@@ -2,6 +2,9 @@
 import errno
 import os
 import struct
+import subprocess
+import sys
+import tracemalloc
 
 import av
 import librosa
@@ -9,7 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio import decode, read_audio, resample, stream
+import shared
+from audio import blocks, count_ogg_streams, decode, mp3_frames, read_audio, resample, seconds_of, stream
+from commands import ROOT
 from conftest import tone, write_sound
 from shared import UserError
 
@@ -227,6 +232,24 @@ def test_containers_are_used_as_a_whole_or_refused(tmp_path, name, form, subtype
     refused(cut(path, 0.5), 'truncated: .* (missing|decoded)$|truncated: .*Ogg|damaged', None)
 
 
+LONG = [('a.wav', 'WAV', None), ('a.flac', 'FLAC', None), ('a.ogg', 'OGG', None), ('a.mp3', 'MP3', None), ('a.aiff', 'AIFF', None),
+        ('a.au', 'AU', None), ('a.w64', 'W64', None), ('a.rf64', 'RF64', None), ('a.voc', 'VOC', 'PCM_16'), ('a.caf', 'CAF', None),
+        ('a.caf', 'CAF', 'ALAC_16'), ('a.opus', 'OGG', 'OPUS'), ('a.svx', 'SVX', 'PCM_16'), ('a.nist', 'NIST', None), ('a.avr', 'AVR', None),
+        ('a.mat', 'MAT5', None), ('a.wav', 'WAV', 'GSM610'), ('a.wav', 'WAV', 'G721_32')]
+
+
+@pytest.mark.parametrize('name, form, subtype', LONG)
+def test_streams_are_used_as_a_whole_or_refused(tmp_path, name, form, subtype):
+    """A long recording whose end is missing must not be labelled as if it ended there."""
+    path = write_sound(tmp_path / name, np.random.default_rng(0).normal(0, 0.1, 20 * 8000), 8000, format=form, subtype=subtype)
+    samples = np.concatenate([block for block, _ in blocks(path)])
+    np.testing.assert_allclose(samples, decode(path)[0], atol=1e-4 if form == 'MP3' else 0)  # FFmpeg's rounding
+    for part in (0.97, 0.6, 0.3):
+        refused(cut(path, part), 'truncated|damaged', None)
+        with pytest.raises(UserError, match='truncated|damaged'):
+            list(stream(path, 8000))
+
+
 @pytest.mark.parametrize('name, form', [('a.paf', 'PAF'), ('a.pvf', 'PVF'), ('a.sf', 'IRCAM')])
 def test_formats_without_a_length_are_refused(tmp_path, name, form):
     refused(write_sound(tmp_path / name, tone(440, 1), RATE, format=form, subtype='PCM_16'), f'{form} files do not store their length.*WAV')
@@ -250,6 +273,21 @@ def test_mp3_of_variable_bit_rate_without_its_length(tmp_path):
     assert np.abs(samples[-RATE:-3000]).max() > 0.4
 
 
+def test_mp3_without_its_length_that_begins_quietly(tmp_path):
+    """Of a variable bit rate, libsndfile then estimates a length that the whole file does not have: it is no promise."""
+    sound = np.concatenate([np.zeros(5 * RATE, np.float32), np.random.default_rng(0).normal(0, 0.3, 5 * RATE)])
+    path = write_sound(tmp_path / 'a.mp3', sound, RATE, bitrate_mode='VARIABLE')
+    with av.open(str(path)) as container:
+        first = next(packet.pos for packet in container.demux() if packet.size)
+    content = path.read_bytes()
+    assert b'Xing' in content[:first]
+    path.write_bytes(content[first:])
+    assert soundfile.info(path).duration > 12
+    assert abs(seconds_of(path) - 10) < 0.1
+    for samples in (decode(path)[0], np.concatenate([block for block, _ in blocks(path)])):
+        assert abs(len(samples) / RATE - 10) < 0.1
+
+
 def test_joined_mp3_and_chained_ogg(tmp_path):
     """Two files one after the other are a legal stream; libsndfile reads the first one."""
     for suffix in ('mp3', 'ogg'):
@@ -258,6 +296,9 @@ def test_joined_mp3_and_chained_ogg(tmp_path):
         samples, _ = read_audio(tmp_path / f'a.{suffix}', None)
         assert abs(len(samples) / RATE - 4) < 0.15
         assert abs(peak(samples[:RATE], RATE) - 440) < 2 and abs(peak(samples[-RATE:], RATE) - 1200) < 2
+        assert seconds_of(tmp_path / f'440.{suffix}') == 2
+        seconds = seconds_of(tmp_path / f'a.{suffix}')  # as one clip, thirty joined ones would be averaged
+        assert seconds is None if suffix == 'ogg' else abs(seconds - 4) < 0.15
 
 
 def ogg_pages(content):
@@ -292,6 +333,38 @@ def test_ogg_without_the_mark_of_its_end(tmp_path):
     content[start + 22:start + 26] = struct.pack('<I', ogg_checksum(content[start:end]))
     path.write_bytes(content)
     np.testing.assert_array_equal(read_audio(path, None)[0][:len(whole)], whole)
+
+
+def traced(function, path):
+    """What the function returns, and the bytes of memory that Python needed at most."""
+    tracemalloc.start()
+    try:
+        return function(path), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_frames_of_mp3_are_counted_with_bounded_memory(tmp_path):
+    """Those of silence are smaller than the header."""
+    path = write_sound(tmp_path / 'a.mp3', np.zeros(300 * 8000, np.float32), 8000)
+    mp3_frames(path)  # imports
+    (seconds, tagged), memory = traced(mp3_frames, path)
+    assert abs(seconds - 300) < 0.2 and tagged and memory < 1e5
+
+
+def test_ogg_is_checked_with_bounded_memory_and_once(tmp_path, monkeypatch):
+    path = write_sound(tmp_path / 'a.ogg', tone(440, 1), RATE)
+    path.write_bytes(path.read_bytes() * 1500)
+    assert path.stat().st_size > 8e6
+    os.utime(path, (1e9, 1e9))
+    monkeypatch.setattr(shared.time, 'time_ns', lambda: 10 ** 19)  # long after it was written
+    streams, memory = traced(count_ogg_streams, path)
+    assert streams == 1500 and memory < 1e6
+    monkeypatch.setattr('audio.ogg_checksum', None)  # calling it would fail
+    assert count_ogg_streams(path) == 1500
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(TypeError):
+        count_ogg_streams(path)
 
 
 def test_ogg_with_something_else_in_it(tmp_path):
@@ -355,6 +428,17 @@ def test_samples_of_libsndfile_stay_as_they_are(tmp_path):
         np.testing.assert_array_equal(samples, soundfile.read(path, dtype='float32', always_2d=True)[0])
 
 
+def test_a_long_recording_and_too_little_memory(tmp_path):
+    """Nothing is wrong with its header."""
+    path = write_sound(tmp_path / 'a.wav', np.zeros(600 * 8000, np.float32), 8000, subtype='PCM_U8')
+    program = ('import resource, sys; from pathlib import Path; from audio import decode; decode(sys.argv[1])\n'
+               'size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()\n'
+               'resource.setrlimit(resource.RLIMIT_AS, (size + 10_000_000, -1))\n'
+               'try:\n    decode(sys.argv[1])\nexcept Exception as problem:\n    print(type(problem).__name__, problem)')
+    done = subprocess.run([sys.executable, '-c', program, path], capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(ROOT / 'src')})
+    assert done.stdout.startswith('UserError memory is too short') and 'cut it into parts' in done.stdout, done.stdout + done.stderr
+
+
 # ---- what is refused -------------------------------------------------------------------------------------------------
 
 def test_missing_and_folder(tmp_path):
@@ -372,7 +456,10 @@ def test_empty_file(tmp_path, name):
 @pytest.mark.parametrize('name', ['a.wav', 'a.aiff'])
 @pytest.mark.parametrize('rate', [RATE, 8000])
 def test_no_samples(tmp_path, name, rate):
-    refused(write_sound(tmp_path / name, np.zeros(0, np.float32), rate), 'no samples')
+    path = write_sound(tmp_path / name, np.zeros(0, np.float32), rate)
+    refused(path, 'no samples')
+    with pytest.raises(UserError, match='no samples'):
+        list(stream(path, RATE))
 
 
 @pytest.mark.parametrize('name', ['a.wav', 'a.flac', 'a.ogg', 'a.mp3', 'a.aiff'])

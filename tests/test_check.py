@@ -77,6 +77,18 @@ def test_bad_files_are_named_by_what_is_wrong_with_them(folder, tmp_path):
     assert 'dog/quiet.wav' in findings(tables, 'note') and 'channels' in findings(tables, 'note') and 'sample rates differ' in text
 
 
+@pytest.mark.parametrize('rate', [RATE, 44100])
+def test_flipped_bits_of_float_samples(folder, tmp_path, rate):
+    """One sample far beyond full scale; the tables are about all files nevertheless."""
+    sound = chirps(7, rate=rate)
+    sound[1000] = 1e38
+    write_sound(folder / 'dog/flipped.wav', sound, rate, subtype='FLOAT')
+    code, text, tables = check(folder, tmp_path)
+    assert code == 2 and 'Traceback' not in text and 'Warning' not in text, text
+    assert re.search('1 files cannot be used .*not finite.*: dog/flipped.wav', findings(tables, 'error'))
+    assert len(tables['files']) == 21 and (tables['files']['problem'] != '').sum() == 1
+
+
 def test_the_same_sound_in_two_classes_and_near_duplicates(folder, tmp_path):
     shutil.copy(folder / 'dog/doga.wav', folder / 'rain/copy.wav')
     samples, _ = soundfile.read(folder / 'dog/dogb.wav')

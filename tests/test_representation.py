@@ -13,7 +13,7 @@ import pytest
 import configuration
 import representation
 from conftest import CLASSES, make_dataset, tone, write_sound
-from features import compute, cqt_magnitude, empty_bands, mel_basis, mel_spectrogram, mfcc_statistics, stft_magnitude
+from features import compute, cqt_magnitude, empty_bands, mel_basis, mel_spectrogram, mfcc_statistics, represent, sample_rate, stft_magnitude
 from representation import Made, make_one, store
 from shared import UserError, content_digest, read_rows, write_text
 
@@ -143,6 +143,17 @@ def test_a_representation_that_is_not_finite_is_refused(tmp_path):
     path = write_sound(tmp_path / 'a.wav', np.full(5000, 1e25, np.float32), 44100, subtype='FLOAT')
     with pytest.raises(UserError, match='not finite'):
         compute(path, configure('config_preprocess', 'spec'))
+
+
+@pytest.mark.parametrize('entry', ['spec', 'mn04', 'yamnet'])
+def test_flipped_bits_of_float_samples_are_refused_without_a_warning(tmp_path, entry):
+    config = configure('config_preprocess', entry, ['dataset=toy'])
+    samples = noise(sample_rate(config))
+    samples[1000] = 1e38
+    path = write_sound(tmp_path / 'a.wav', samples, sample_rate(config), subtype='FLOAT')
+    for function, sound in ((compute, path), (represent, samples)):
+        with warnings.catch_warnings(action='error'), pytest.raises(UserError, match='representation is not finite.*far beyond full scale'):
+            function(sound, config)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
