@@ -1,4 +1,6 @@
 """Classifiers for new recordings: fit.py, classify.py, export.py, from Python, and their modules by another way."""
+import contextlib
+import io
 import json
 import os
 import re
@@ -6,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -242,6 +245,79 @@ def test_tables_that_cannot_be_written_are_refused_first(neighbours, recordings,
     refused(warm('classify.py', 'neighbours', recordings / 'a high.wav', '--csv', tmp_path, data_folder=neighbours), 'is a folder: name a file in it')
 
 
+@pytest.fixture
+def classify(neighbours):
+    """A function that starts classify.py with the classifier `neighbours`."""
+    return lambda *arguments: warm('classify.py', 'neighbours', *arguments, data_folder=neighbours)
+
+
+@pytest.mark.parametrize('option, name, content', [
+    ('--audacity', 'night.txt', '0.000000\t1.500000\trobin\n'),
+    ('--audacity', 'night.txt', '0.000000\t1.000000\thigh 0.93\n1.000000\t1.500000\trobin\n'),  # a track of classify.py that was corrected
+    ('--raven', 'night.selections.txt', 'Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tSpecies\n1\tSpectrogram 1\t1\t0.0\t1.5\trobin\n'),
+    ('--timeline', 'night.png', 'a picture'),
+    ('--csv', 'labels.csv', 'file,start,end,label\nnight.wav,0,1.5,robin\n'),
+    ('--csv', 'table.csv.errors.csv', 'my,table\n'),
+    ('--events', 'labels.csv', 'file,start,end,label\nnight.wav,0,1.5,robin\n'),
+])
+def test_files_of_others_are_not_replaced(classify, recordings, tmp_path, option, name, content):
+    """The layout of docs/own_recordings.md: night.wav with night.txt."""
+    field = tmp_path / 'field'
+    write_sound(field / 'night.wav', tone(200, 1.0))
+    (field / name).write_text(content)
+    place = field if option in ('--audacity', '--raven', '--timeline') else field / name.removesuffix('.errors.csv')
+    refused(classify(field / 'night.wav', option, place), f'{option}: {field / name} was not written by classify.py and would be lost: move it away')
+    assert (field / name).read_text() == content
+
+
+def test_own_outputs_are_replaced(classify, recordings, tmp_path):
+    outputs = ['--csv', tmp_path / 'out.csv', '--events', tmp_path / 'events.csv', '--raven', tmp_path / 'tables', '--audacity', recordings,
+               '--timeline', tmp_path / 'pictures']
+    written = []
+    for threshold in (-99, -99, 2):  # with the last one, there is no event
+        (recordings / 'silent.txt').write_text('of another recording')
+        done = classify(recordings, *outputs, '--threshold', threshold)
+        assert '1 of 4 files could not be used' in done.stderr, done.stderr
+        written.append({**commands.tree(tmp_path), **commands.tree(recordings)})
+    assert written[0] == written[1] and written[0].keys() == written[2].keys() and b'1.000000\thigh 0.' in written[0]['a high.txt']
+    assert written[2]['a high.txt'] == b'' and written[2]['silent.txt'] == b'of another recording'
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_the_work(classify, recordings, tmp_path):
+    file, sound = tmp_path / 'afile', recordings / 'a high.wav'
+    file.write_text('content')
+    os.mkfifo(tmp_path / 'pipe')
+    (tmp_path / 'gone.csv').symlink_to(tmp_path / 'nowhere')
+    table = tmp_path / 'x.csv'
+    before = sound.read_bytes()
+    for options, message in (
+            (['--events', file / 'e.csv'], f'--events: {file}/e.csv cannot be written (File exists'), (['--csv', file / 'deep/e.csv'], '--csv: '),
+            (['--audacity', file], '--audacity: '), (['--raven', file], '--raven: '), (['--timeline', file], '--timeline: '),
+            (['--csv', tmp_path / f'{"x" * 300}.csv'], 'File name too long'), (['--events', tmp_path], 'is a folder: name a file in it'),
+            (['--csv', tmp_path / 'pipe'], 'is no regular file'), (['--events', tmp_path / 'gone.csv'], 'is no regular file'),
+            (['--csv', sound], 'is one of the recordings'), (['--csv', tmp_path / 'new.WAV'], 'has the name of a sound file'),
+            (['--csv', table, '--events', tmp_path / 'new/../x.csv'], 'is written by --csv, too'),
+            (['--csv', table, '--events', tmp_path / 'x.csv.errors.csv'], 'is written by --csv, too'),
+            (['--audacity', tmp_path, '--events', tmp_path / 'a high.txt'], '--audacity: ')):
+        done = classify(sound, *options)
+        refused(done, message)
+        assert 'file(s), those above' not in done.stdout
+    assert sound.read_bytes() == before and file.read_text() == 'content' and (tmp_path / 'pipe').is_fifo() and not table.exists()
+
+
+def test_a_folder_is_searched_as_the_index_scripts_do_it(classify, recordings, tmp_path):
+    """Linked folders are followed; a link to nothing, as git-annex leaves it, is not left out in silence."""
+    folder = tmp_path / 'linked'
+    folder.mkdir()
+    (folder / 'deep').symlink_to(recordings / 'deep')
+    (folder / 'high.wav').symlink_to(recordings / 'a high.wav')
+    (folder / '.hidden.wav').symlink_to(tmp_path / 'nowhere.wav')
+    succeeded(classify(folder, '--csv', tmp_path / 'out.csv'))
+    assert read_csv(tmp_path / 'out.csv')['file'].unique().tolist() == [str(folder / 'deep/long.wav'), str(folder / 'high.wav')]
+    (folder / 'annex.wav').symlink_to(tmp_path / 'nowhere.wav')
+    refused(classify(folder), 'annex.wav', 'is a link to a file that does not exist: mend or remove it')
+
+
 def test_a_file_name_that_is_not_valid_utf_8(neighbours, recordings, tmp_path):
     path = recordings / os.fsdecode(b'caf\xe9.wav')
     shutil.copy(recordings / 'a high.wav', path)
@@ -274,6 +350,57 @@ def test_an_interrupted_command_continues(neighbours, recordings, tmp_path):
         file.write('["half a li')
     assert '1 of 2 files are done already' in succeeded(warm(*command, data_folder=neighbours))
     assert (tmp_path / 'out.csv').read_bytes() == whole
+
+
+def test_the_table_is_kept_until_everything_is_written(neighbours, recordings, tmp_path, monkeypatch):
+    """What comes after the table fails; the same command does not classify again."""
+    import classify
+    import shared
+    monkeypatch.setenv('DATA_FOLDER', str(neighbours))
+    plain = ['classify.py', 'neighbours', str(recordings / 'a high.wav')]
+    command = [*plain, '--csv', str(tmp_path / 'out.csv'), '--audacity', str(tmp_path / 'labels')]
+    monkeypatch.setattr(sys, 'argv', command)
+
+    def full(path, text):
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match='No space'):
+        patched.setattr(classify, 'write_text', full)
+        classify.main()
+    text = succeeded(warm(*command, data_folder=neighbours))
+    assert '1 of 1 files are done already' in text and not (tmp_path / 'out.csv.partial').exists()
+    assert (tmp_path / 'labels/a high.txt').read_text().startswith('0.000000\t1.000000\thigh ')
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(classifier.Classifier, 'decisions', interrupted)
+    for options, told in ((plain, 'without --csv, the same command starts from the beginning'), (command, 'the same command continues')):
+        monkeypatch.setattr(sys, 'argv', options)
+        with pytest.raises(SystemExit) as end, contextlib.redirect_stderr(io.StringIO()) as printed:
+            shared.run_script(classify.main)
+        assert end.value.code == 130 and told in printed.getvalue()
+
+
+def test_rows_belong_to_the_content_of_classifier_and_sound(neighbours, recordings, tmp_path, monkeypatch):
+    from classify import Results
+    monkeypatch.setenv('DATA_FOLDER', str(neighbours))
+    folder, sound = shutil.copytree(neighbours / 'classifiers/neighbours', tmp_path / 'copy'), recordings / 'a high.wav'
+    opened = classifier.load(folder)
+    args = SimpleNamespace(csv=tmp_path / 'out.csv', window=None, hop=None, longest=None, threshold=None)
+    rows = opened.predict([sound])
+    Results(args, opened, [sound]).add(sound, rows)
+    os.utime(folder / 'classifier.json')  # a moment after fit.py, its times still count as recent
+    found = Results(args, opened, [sound])
+    assert found.has(sound) and found.rows[str(sound)].equals(rows)
+    begun = Results(args, opened, [sound])
+    sound.write_bytes(sound.read_bytes() + b'more')
+    begun.add(sound, rows)
+    assert not Results(args, opened, [sound]).has(sound)
+    Results(args, opened, [sound]).add(sound, rows)
+    assert Results(args, opened, [sound]).has(sound)
+    (folder / 'classifier.json').write_text((folder / 'classifier.json').read_text().replace('"made": "', '"made": "later than '))
+    assert not Results(args, opened, [sound]).has(sound)
 
 
 @pytest.mark.parametrize('options, message', [
