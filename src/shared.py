@@ -216,6 +216,12 @@ def listing(items, limit=8):
     return ', '.join(items[:limit]) + (f' and {len(items) - limit} more' if len(items) > limit else '')
 
 
+def check_name(option, name):
+    """Raise UserError if a name cannot be part of file names; `option` says in the message what it names."""
+    if not re.fullmatch(r'[A-Za-z0-9_][A-Za-z0-9_.-]*', name):
+        raise UserError(f'{option} {name!r} becomes part of file names: use letters, digits, _, - and . only')
+
+
 # ---- index and ground truth: index/<dataset>/ under DATA_FOLDER ------------------------------------------------------
 
 def index_folder(dataset):
@@ -363,8 +369,7 @@ def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, so
 
     Returns the folder. Whatever stood there before for this data set is replaced.
     """
-    if not re.fullmatch(r'[A-Za-z0-9_][A-Za-z0-9_.-]*', dataset):
-        raise UserError(f'the data set name {dataset!r} becomes part of file names: use letters, digits, _, - and . only')
+    check_name('the data set name', dataset)
     folder = index_folder(dataset)
     # the index goes first and comes last: an interruption leaves no old index beside new ground truth. A data set with
     # fewer folds must not keep those of before.

@@ -406,9 +406,33 @@ def test_rows_belong_to_the_content_of_classifier_and_sound(neighbours, recordin
 @pytest.mark.parametrize('options, message', [
     (['--kept', '0'], '--kept 0'), (['--method', 'VGG, validated'], 'choose --method "VGG"'),
     (['--method', 'magic'], "no method 'magic'"), (['--method', 'knn_mfcc', 'metric=x'], 'metric'),
+    (['--name', '../../x'], "--name '../../x' becomes part of file names: use letters, digits"),
 ])
 def test_bad_options_of_fit(fitted, options, message):
     refused(warm('fit.py', 'tones', *options, data_folder=fitted), message)
+
+
+def test_an_interruption_leaves_the_old_classifier(neighbours, monkeypatch):
+    import fit
+    folder = neighbours / 'classifiers/neighbours'
+    monkeypatch.setenv('DATA_FOLDER', str(neighbours))
+    monkeypatch.setattr(sys, 'argv', ['fit.py', 'tones', '--method', 'knn_mfcc', '--name', 'neighbours'])
+    (folder / 'notes.txt').write_text('about this classifier')
+    (folder.parent / '.tmp-neighbours').mkdir(exist_ok=True)  # a killed process leaves that
+    before = commands.tree(folder)
+
+    def interrupted(self):
+        assert (self.folder / 'head.npz').is_file()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(classifier.Classifier, 'save', interrupted)
+        fit.main()
+    assert commands.tree(folder) == before and not list(folder.parent.glob('.*'))
+    (folder / 'prototypes.npz').write_text('of another method')
+    fit.main()
+    assert commands.tree(folder).keys() == before.keys() and not list(folder.parent.glob('.*'))
+    assert commands.tree(folder)['notes.txt'] == b'about this classifier'
 
 
 def test_without_results_there_is_no_best_method(data, tmp_path):  # noqa: F811
