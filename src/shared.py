@@ -210,6 +210,15 @@ def read_json(path, remedy):
     return content
 
 
+def listed(files):
+    """Paths of sound files as a list. Raises UserError for none, and for a single path, whose letters would be taken for paths."""
+    if isinstance(files, (str, os.PathLike)):
+        raise UserError(f'expected a list of sound files, found {str(files)!r}: put it into a list, [{str(files)!r}]')
+    if not (found := list(files)):
+        raise UserError('no sound file was named')
+    return found
+
+
 def listing(items, limit=8):
     """The first `limit` items for a message, and how many more there are."""
     items = [str(item) for item in items]

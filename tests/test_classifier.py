@@ -20,6 +20,7 @@ import audio
 import calibration
 import classifier
 import commands
+import embeddings
 from commands import ROOT, experiments, models, refused, succeeded, warm
 from conftest import tone, write_sound
 from shared import UserError
@@ -137,7 +138,12 @@ def test_files_get_the_decisions_of_the_experiment(here, name, tmp_path):
 
 def test_experiments_without_weights_are_refused(here):
     succeeded(warm('knn_mfcc.py', 'dataset=tones', 'n_shot=2', data_folder=here))
-    refused(warm('classify.py', experiments(here)[-1].name, ROOT, data_folder=here), 'holds no weights', 'fit.py')
+    refused(warm('classify.py', experiments(here)[-1].name, ROOT, data_folder=here), 'holds no weights', 'fit.py',
+            'knn_mfcc.py keeps no model', 'python fit.py tones --method "knn_mfcc"')
+    for options, message in ((['frozen.py', 'mn04'], 'fit.py tones --method "mn04 class mean"'),
+                             (['transfer_train.py', 'mn04', 'epochs=1', 'save_weights=False'], 'train with save_weights=True')):
+        succeeded(warm(*options, 'dataset=tones', 'n_shot=2', 'num_experiment_runs=1', checkpoint(here, 'mn04'), data_folder=here))
+        refused(warm('classify.py', experiments(here)[-1].name, ROOT, data_folder=here), 'holds no weights', message)
     refused(warm('classify.py', 'nothing', ROOT, data_folder=here), "no classifier 'nothing'")
 
 
@@ -189,6 +195,41 @@ def test_a_classifier_is_a_small_folder_that_can_be_moved(fitted, tmp_path, monk
     assert opened.classes == ['high', 'low', 'mid'] and opened.calibration['clips'] == 27
     with pytest.raises(UserError, match='does not hold the weights'):
         classifier.load(str(moved), fitted.parent / 'yamnet.h5')
+
+
+@pytest.mark.parametrize('name', ['notes', 'neighbours'])
+def test_a_classifier_that_was_copied_incompletely(fitted, neighbours, name, tmp_path):
+    folder = shutil.copytree(fitted / 'classifiers' / name, tmp_path / 'copy')
+    checkpoint, head, about = fitted.parent / 'mn04.pt', folder / 'head.npz', folder / 'classifier.json'
+    whole, known = head.read_bytes(), json.loads(about.read_text())
+    assert classifier.load(folder, checkpoint).classes == ['high', 'low', 'mid']
+    for content in (whole[:len(whole) // 2], whole[:-1] + b'x', None):
+        head.unlink() if content is None else head.write_bytes(content)
+        with pytest.raises(UserError, match='copy is incomplete, head.npz is missing or damaged: copy the folder again'):
+            classifier.load(folder, checkpoint)
+    head.write_bytes(whole)
+    for key in classifier.KEYS:
+        about.write_text(json.dumps({name: value for name, value in known.items() if name != key}))
+        with pytest.raises(UserError, match=f'copy is incomplete, {key} is missing or damaged: copy the folder again'):
+            classifier.load(folder, checkpoint)
+    about.write_text(json.dumps({name: value for name, value in known.items() if name != 'files'}))  # as earlier versions wrote it
+    assert classifier.load(folder, checkpoint).classes == ['high', 'low', 'mid']
+
+
+def test_what_is_no_list_of_sounds_is_refused(neighbours, monkeypatch):
+    monkeypatch.setenv('DATA_FOLDER', str(neighbours))
+    opened = classifier.load('neighbours')
+    for call in (opened.predict, embeddings.embed_files):
+        for files, message in (('a.wav', r"expected a list of sound files, found 'a.wav': put it into a list, \['a.wav'\]"),
+                               (Path('a.wav'), "found 'a.wav'"), ([], 'no sound file was named'), (iter(()), 'no sound file was named')):
+            with pytest.raises(UserError, match=message):
+                call(files)
+    for clips, message in (([], 'expected a list of clips, .*, found none'), (np.zeros(100), r'found one of shape \(\)'),
+                           ([np.zeros((100, 2))], r'found one of shape \(100, 2\)')):
+        with pytest.raises(UserError, match=message):
+            opened.predict_samples(clips)
+    with pytest.raises(UserError, match="network='mn05' does not exist; there are: vggish, yamnet, mn04, mn10"):
+        embeddings.embed_files(['a.wav'], 'mn05')
 
 
 def test_held_out_scores_are_those_of_models_that_did_not_hear_the_clip(fitted, monkeypatch):
