@@ -550,6 +550,43 @@ def test_exported_models_without_this_repository(fitted, tmp_path):
     assert {name: pytest.approx(p, abs=2e-3) for name, p in zip(opened.classes, expected)} == {name: float(p) for name, p in found.items()}
 
 
+def test_an_export_that_cannot_be_written_leaves_no_mixture(fitted, tmp_path):
+    """The largest file may have 1 MB, as on a full disk; the folder holds the export of an earlier classifier."""
+    folder = tmp_path / 'export'
+    (folder / 'saved_model').mkdir(parents=True)
+    for name in ('saved_model/saved_model.pb', 'model.tflite', 'model.json', 'notes.txt'):
+        (folder / name).write_text('of an earlier classifier')
+    done = commands.run_script('export.py', 'notes', '--to', folder, data_folder=fitted, prefix=('bash', '-c', 'ulimit -f 1000; exec "$@"', 'bash'))
+    assert done.returncode == 1 and 'Traceback' not in done.stderr, done.stderr
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith('error: saved_model could not be made: ') and '; model.tflite could not be made: [Errno 27] File too large' in error
+    assert sorted(path.name for path in folder.iterdir()) == ['notes.txt']
+
+
+def test_a_place_for_an_export_that_is_no_folder(neighbours, tmp_path):
+    (tmp_path / 'file').write_text('')
+    refused(warm('export.py', 'neighbours', '--to', tmp_path / 'file', data_folder=neighbours, without_tensorflow=True),
+            f'the folder {tmp_path}/file cannot be made (File exists): name another one with --to')
+
+
+def test_a_model_that_the_converter_refuses(fitted, tmp_path, monkeypatch):
+    """The other one is written, and model.json belongs to it."""
+    from tensorflow.lite.python.convert_phase import ConverterError
+
+    import export
+
+    def refuse(module, path):
+        raise ConverterError('no such operation')
+
+    monkeypatch.setenv('DATA_FOLDER', str(fitted))
+    monkeypatch.setattr(sys, 'argv', ['export.py', 'notes', '--to', str(tmp_path)])
+    monkeypatch.setattr(export, 'write_tflite', refuse)
+    (tmp_path / 'model.tflite').write_text('of an earlier classifier')
+    with pytest.raises(SystemExit, match='error: model.tflite could not be made: no such operation'):
+        export.main()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['model.json', 'saved_model']
+
+
 def test_the_python_example(fitted, recordings):
     code = example('From Python').replace('birds', 'notes').replace('/path/to/src', str(ROOT / 'src'))
     code = code.replace("['a.wav', 'b.wav']", repr([str(recordings / 'a high.wav'), str(recordings / 'b low.flac')]))
