@@ -277,7 +277,8 @@ def export(table, args, stems):
 
 def unique_name(path, names):
     """The file's name without its ending; its folders' in front of it, then a number behind it, where two files have the same one."""
-    candidates = ['_'.join(path.resolve().parts[place:-1] + (path.stem,)) for place in range(len(path.resolve().parts) - 1, 0, -1)]
+    folders = path.resolve().parts[1:-1]
+    candidates = ['_'.join((*folders[place:], path.stem)) for place in range(len(folders), -1, -1)]
     name = next(name for name in itertools.chain(candidates, (f'{candidates[-1]}_{number}' for number in itertools.count(2))) if name not in names)
     names.add(name)
     return name
