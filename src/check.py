@@ -71,7 +71,7 @@ def read_arguments():
     parser.add_argument('--name', default='folder', help='of the data set, for the folder of the tables')
     parser.add_argument('--group', metavar='REGEX', help='as for aux/index_folder.py: what in a file name tells the recording')
     args = parser.parse_args()
-    check_name(args.name)
+    check_name('--name', args.name)
     args.split_folders = args.classes_as_they_are = False
     return args
 

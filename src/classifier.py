@@ -24,10 +24,11 @@ from features import compute, represent, sample_rate
 from methods import method_of
 from representation import ArraysInMemory
 from results import experiments_folder
-from shared import UserError, data_folder, expanded, listing, read_json, write_json
+from shared import UserError, content_digest, data_folder, expanded, listed, listing, read_json, write_json
 
 FORMAT = 1
 FILE = 'classifier.json'
+KEYS = ('method', 'seconds', 'calibration', 'config')
 MODEL_FILES = ('head.npz', 'model.json', 'model.weights.h5', 'prototypes.npz')
 NONE = 'none of these'
 LONG = 30       # s: longer files, and those of more than twice the longest training clip, are cut into windows
@@ -67,6 +68,11 @@ def _of_folder(folder, checkpoint):
     about = read_json(folder / FILE, 'make the classifier again with fit.py')
     if about.get('format') != FORMAT:
         raise UserError(f'{folder / FILE} has the format {about.get("format")!r}, this version reads {FORMAT}: make it again with fit.py')
+    # classifiers of earlier versions do not name their files
+    lacking = [key for key in KEYS if key not in about] + [name for name, digest in about.get('files', {}).items()
+                                                           if not (folder / name).is_file() or content_digest(folder / name) != digest]
+    if lacking:
+        raise UserError(f'{folder} is incomplete, {listing(lacking)} is missing or damaged: copy the folder again, or make it again with fit.py')
     config = about['config']
     if method_of(config).needs_weights:
         config = {**config, 'checkpoint': str(find_weights(config, checkpoint))}
@@ -79,7 +85,10 @@ def _of_experiment(folder, checkpoint):
     if not models:
         raise UserError(f'{folder} has no trained model yet: start its training command again, it continues there')
     if not (folder / models[0] / 'model.weights.h5').is_file():
-        raise UserError(f'{folder} holds no weights: train with save_weights=True, or make a classifier with fit.py')
+        name = read_json(folder / models[0] / 'result.json', 'train again')['method']
+        remedy = 'train with save_weights=True, or make a classifier with fit.py' if 'save_weights' in config else \
+            f'{config["method"]}.py keeps no model. Make a classifier with `python fit.py {config["dataset"]} --method "{name}"`'
+        raise UserError(f'{folder} holds no weights: {remedy}')
     return Classifier(folder.name, folder, folder / models[0], config['method'], config, None, None)
 
 
@@ -124,7 +133,8 @@ class Classifier:
         """Write classifier.json, which makes the folder of its model a classifier."""
         write_json(self.folder / FILE, {
             'format': FORMAT, 'method': self.method, 'classes': self.classes, 'made': time.strftime('%Y-%m-%d %H:%M:%S'),
-            'seconds': self.seconds, 'calibration': self.calibration, 'versions': versions(), 'config': self.config})
+            'seconds': self.seconds, 'calibration': self.calibration, 'versions': versions(), 'config': self.config,
+            'files': {name: content_digest(self.model / name) for name in MODEL_FILES if (self.model / name).is_file()}})
 
     @property
     def classes(self) -> list[str]:
@@ -184,13 +194,23 @@ class Classifier:
         return compute(path, self.config['representation'])
 
     def predict_samples(self, clips: Sequence[np.ndarray]) -> np.ndarray:
-        """Class probabilities (S, C) of clips, samples (length,) at `rate`, full scale = 1; columns in the order of `classes`."""
-        arrays = [represent(np.asarray(samples, np.float32), self.config['representation']) for samples in clips]
+        """Class probabilities (S, C) of clips, samples (length,) at `rate`, full scale = 1; columns in the order of `classes`.
+
+        Raises UserError for no clips, and for a single clip without a list.
+        """
+        clips = [np.asarray(samples, np.float32) for samples in clips]
+        wrong = [f'one of shape {samples.shape}' for samples in clips if samples.ndim != 1] if clips else ['none']
+        if wrong:
+            raise UserError(f'expected a list of clips, an array of samples (length,) each, found {wrong[0]}')
+        arrays = [represent(samples, self.config['representation']) for samples in clips]
         return calibration.probabilities(self.logits(arrays), self.calibration['temperature'] if self.calibration else 1.0)
 
     def predict(self, files: Iterable[str | os.PathLike], **options) -> pd.DataFrame:
-        """Decisions on sound files: a DataFrame with COLUMNS. Options: see decisions. Raises UserError for a file that cannot be used."""
-        return pd.concat([rows for _, rows in self.decisions(files, raise_errors=True, **options)], ignore_index=True)
+        """Decisions on sound files: a DataFrame with COLUMNS. Options: see decisions.
+
+        Raises UserError without files, and for a file that cannot be used.
+        """
+        return pd.concat([rows for _, rows in self.decisions(listed(files), raise_errors=True, **options)], ignore_index=True)
 
     def decisions(self, files: Iterable[str | os.PathLike], window: float | None = None, hop: float | None = None, longest: float | None = None,
                   threshold: float | None = None, raise_errors: bool = False) -> Iterator[tuple[str | os.PathLike, pd.DataFrame | UserError]]:

@@ -9,16 +9,18 @@ Writes: out.csv, a row per clip, or per window of a long recording: file, start,
         and its probability, and the runner-up. `class` is `best`, or `none of these` if the sound is too different from the training
         clips. Files that cannot
         be used are listed in <csv>.errors.csv, all others are done, and the exit code is not 0. An interrupted command
-        continues when it is started again. With --events, --audacity, --raven and --timeline, what the windows say is merged
-        into events.
+        with --csv continues when it is started again. With --events, --audacity, --raven and --timeline, what the windows say is
+        merged into events. Only files that this script wrote are replaced.
 """
 import argparse
 import hashlib
 import itertools
 import json
-import os
+import re
 import sys
+import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -30,17 +32,47 @@ import figures
 from audio import SUFFIXES, stream
 from features import mel_spectrogram
 from methods import method_of, start_tensorflow
-from shared import PROGRESS, UserError, atomic, listing, make_folder, run_script, signature, write_text
+from shared import PROGRESS, UserError, atomic, content_digest, listing, run_script, write_text
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'aux'))
+from indexing import audio_files  # noqa: E402
 
 SHOWN = 20  # rows on the terminal
+EVENTS = ['file', 'start', 'end', 'class', 'probability']
+ERRORS = ['file', 'reason']
+RAVEN = ['Selection', 'View', 'Channel', 'Begin Time (s)', 'End Time (s)', 'Begin File', 'Annotation', 'Score']
+ENDINGS = {'audacity': '.txt', 'raven': '.selections.txt', 'timeline': '.png'}  # of the names of the files in the folder that an option names
+# how the files begin that each option writes, those that people edit to the last line: what looks otherwise is somebody else's
+FORMS = {
+    'csv': re.escape(','.join(classifier.COLUMNS)) + '\n',
+    'events': re.escape(','.join(EVENTS)) + '\n',
+    'errors': re.escape(','.join(ERRORS)) + '\n',
+    'audacity': r'(\d+\.\d{6}\t\d+\.\d{6}\t[^\t\n]+ [01]\.\d\d\n)*\Z',
+    'raven': re.escape('\t'.join(RAVEN)) + r'\n(\d+\tSpectrogram 1\t1\t\d+\.\d{6}\t\d+\.\d{6}\t[^\t\n]+\t[^\t\n]+\t[01]\.\d{4}\n)*\Z',
+    'timeline': f'(?s:.{{,99}})Software\0{re.escape(figures.TIMELINE)}',
+}
 
 
 def main():
     args = read_arguments()
     model = classifier.load(args.classifier, args.checkpoint)
     files = find_files(args.files)
+    names = set()
+    stems = {str(path): unique_name(path, names) for path in files}
+    check_outputs(args, files, stems)
     describe(model, files)
-    begin, results = time.perf_counter(), Results(args, model)
+    try:
+        label(args, model, files, stems)
+    except KeyboardInterrupt:
+        if args.csv:
+            raise
+        print('\ninterrupted: without --csv, the same command starts from the beginning', file=sys.stderr)
+        sys.exit(130)
+
+
+def label(args, model, files, stems):
+    """Label the files and write what the command line asks for."""
+    begin, results = time.perf_counter(), Results(args, model, files)
     options = {'window': args.window, 'hop': args.hop, 'longest': args.longest, 'threshold': args.threshold}
     pending = [path for path in files if not results.has(path)]
     if len(pending) < len(files):
@@ -53,8 +85,9 @@ def main():
             problems[path] = str(rows)
         else:
             results.add(path, rows)
-    table = results.finish(files, problems)
-    export(table, args)
+    table = results.write(problems)
+    export(table, args, stems)
+    results.forget_partial()  # now everything is written
     summarise(table, problems, time.perf_counter() - begin, args)
     if problems:
         sys.exit(f'\n{len(problems)} of {len(files)} files could not be used, see above; all others are done')
@@ -77,11 +110,7 @@ def read_arguments():
                              'training clip if that is more)')
     parser.add_argument('--threshold', type=float, help="confidence below which a sound is none of the classes (default: the classifier's own)")
     parser.add_argument('--checkpoint', help='weights of the pretrained network, where they are not in src/')
-    args = parser.parse_args()
-    for path in (args.csv, args.events):
-        if path and path.is_dir():
-            raise UserError(f'{path} is a folder: name a file in it, e.g. {path / "out.csv"}')
-    return args
+    return parser.parse_args()
 
 
 def positive(text):
@@ -100,8 +129,7 @@ def find_files(paths):
     found = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES and p.is_file()
-                            and not any(part.startswith('.') for part in p.relative_to(path).parts))
+            inside = sorted(path / name for name in audio_files(path, path, Counter()))
             if not inside:
                 raise UserError(f'{path} holds no sound file ({listing(sorted(SUFFIXES), 99)})')
             found += inside
@@ -110,6 +138,59 @@ def find_files(paths):
         else:
             raise UserError(f'{path} does not exist: check the path of the recording or folder')
     return list(dict.fromkeys(found))
+
+
+def check_outputs(args, files, stems):
+    """Make the folders of all outputs, so that what cannot be written is known before the work.
+
+    Raises UserError for an output that cannot be written, that would replace somebody's file, or that another option writes too.
+    """
+    wanted = [('csv', args.csv, 'csv'), ('csv', args.csv and beside(args.csv, 'errors.csv'), 'errors'), ('events', args.events, 'events')]
+    wanted += [(option, output(args, option, stem), option) for option in ENDINGS for stem in stems.values()]
+    inputs, writers, folders = {path.resolve() for path in files}, {}, set()
+    for option, path, form in wanted:
+        if path is None:
+            continue
+        writer = writers.setdefault(path.resolve(), option)
+        try:
+            if path.parent not in folders:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=path.parent).close()
+                folders.add(path.parent)
+            problem = why_not(path, FORMS[form], inputs) if writer == option else f'is written by --{writer}, too: name another file'
+        except OSError as error:
+            problem = f'cannot be written ({error.strerror}: {error.filename}): name another place'
+        if problem:
+            raise UserError(f'--{option}: {path} {problem}')
+
+
+def why_not(path, form, inputs):
+    """Why a file must not be written to a path, and the remedy (str); '' if it may be. Raises OSError for a path that no file can have."""
+    if path.is_dir():
+        return f'is a folder: name a file in it, e.g. {path / "out.csv"}'
+    if path.resolve() in inputs:
+        return 'is one of the recordings: name another file'
+    if path.suffix.lower() in SUFFIXES:
+        return 'has the name of a sound file: name a file that ends with .csv'
+    try:
+        path.lstat()  # and not exists(): a name that is too long is an error here
+    except FileNotFoundError:
+        return ''
+    if not path.is_file():
+        return 'is no regular file: name another file'
+    content = path.read_text(encoding='latin-1')
+    return 'was not written by classify.py and would be lost: move it away, or name another place' if content and not re.match(form, content) else ''
+
+
+def output(args, option, stem):
+    """Path of a file's output in the folder that an option names; None without the option."""
+    folder = getattr(args, option)
+    return folder and folder / f'{stem}{ENDINGS[option]}'
+
+
+def beside(path, ending):
+    """The path with a further ending."""
+    return path.with_name(f'{path.name}.{ending}')
 
 
 def describe(model, files):
@@ -124,25 +205,22 @@ def describe(model, files):
 class Results:
     """The rows found so far. With --csv they are kept on disk while the work goes on, so that an interruption loses little."""
 
-    def __init__(self, args, model):
+    def __init__(self, args, model, files):
         self.path, self.rows = args.csv, {}
-        about = [str(model.folder.resolve()), signature(model.folder / 'classifier.json') if (model.folder / 'classifier.json').exists() else '',
-                 args.window, args.hop, args.longest, args.threshold]
-        self._key = hashlib.sha1(json.dumps(about).encode()).hexdigest()
-        self._partial = self.path and self.path.with_name(f'{self.path.name}.partial')
+        # before the work: the rows of a file that grows meanwhile are not believed when the command is started again
+        self._stamps = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
+        about = model.folder / classifier.FILE
+        options = [str(model.folder.resolve()), content_digest(about) if about.exists() else '', args.window, args.hop, args.longest, args.threshold]
+        self._key = hashlib.sha1(json.dumps(options).encode()).hexdigest()
+        self._partial = self.path and beside(self.path, 'partial')
         if self._partial and self._partial.exists():
             for line in self._partial.read_text(encoding='utf-8').splitlines():
                 try:
                     key, path, stamp, rows = json.loads(line)
                 except ValueError:  # the line that was written when the power failed
                     continue
-                if key == self._key and stamp == self._stamp(path):
+                if key == self._key and stamp == self._stamps.get(path):
                     self.rows[path] = pd.DataFrame(rows, columns=classifier.COLUMNS)
-
-    @staticmethod
-    def _stamp(path):
-        status = os.stat(path) if os.path.exists(path) else None
-        return status and [status.st_size, status.st_mtime_ns]
 
     def has(self, path):
         return str(path) in self.rows
@@ -150,22 +228,25 @@ class Results:
     def add(self, path, rows):
         self.rows[str(path)] = rows
         if self._partial:
-            make_folder(self._partial.parent)
             with open(self._partial, 'a', encoding='utf-8') as file:
-                file.write(json.dumps([self._key, str(path), self._stamp(path), rows.to_numpy(object).tolist()]) + '\n')
+                file.write(json.dumps([self._key, str(path), self._stamps[str(path)], rows.to_numpy(object).tolist()]) + '\n')
 
-    def finish(self, files, problems):
+    def write(self, problems):
         """All rows in the order of the files; written to --csv."""
-        tables = [self.rows[str(path)] for path in files if str(path) in self.rows]
+        tables = [self.rows[path] for path in self._stamps if path in self.rows]
         table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=classifier.COLUMNS)
         if self.path:
             write_csv(table, self.path)
-            errors = self.path.with_name(f'{self.path.name}.errors.csv')
+            errors = beside(self.path, 'errors.csv')
             errors.unlink(missing_ok=True)
             if problems:
-                write_csv(pd.DataFrame({'file': map(str, problems), 'reason': problems.values()}), errors)
-            self._partial.unlink(missing_ok=True)
+                write_csv(pd.DataFrame([(str(path), reason) for path, reason in problems.items()], columns=ERRORS), errors)
         return table
+
+    def forget_partial(self):
+        """Remove what an interrupted command would continue from."""
+        if self._partial:
+            self._partial.unlink(missing_ok=True)
 
 
 def write_csv(table, path):
@@ -174,30 +255,30 @@ def write_csv(table, path):
         table.to_csv(temporary, index=False, float_format='%.4f', errors='backslashreplace')  # of file names that are not valid UTF-8
 
 
-def export(table, args):
+def export(table, args, stems):
     """Write the events of each file as the command line asks for."""
     if not (args.events or args.audacity or args.raven or args.timeline):
         return
-    found, names = [], set()
+    found = []
     for file, rows in table.groupby('file', sort=False):
         events = classifier.events(rows)
-        found.append(events.assign(file=file)[['file', 'start', 'end', 'class', 'probability']])
-        stem = unique_name(Path(file), names)
-        if args.audacity:
-            write_text(args.audacity / f'{stem}.txt', ''.join(
+        found.append(events.assign(file=file)[EVENTS])
+        track, selections, picture = (output(args, option, stems[file]) for option in ('audacity', 'raven', 'timeline'))
+        if track:
+            write_text(track, ''.join(
                 f'{row["start"]:.6f}\t{row["end"]:.6f}\t{row["class"]} {row["probability"]:.2f}\n' for row in events.to_dict('records')))
-        if args.raven:
-            write_raven(args.raven / f'{stem}.selections.txt', Path(file), events)
-        if args.timeline and len(rows) > 1:  # a long recording
-            figures.draw(args.timeline / f'{stem}.png', figures.timeline, spectrogram(file, rows['end'].max()), rows, events, Path(file).name)
+        if selections:
+            write_raven(selections, Path(file), events)
+        if picture and len(rows) > 1:  # a long recording
+            figures.draw(picture, figures.timeline, spectrogram(file, rows['end'].max()), rows, events, Path(file).name)
     if args.events:
-        write_csv(pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=['file', 'start', 'end', 'class', 'probability']),
-                  args.events)
+        write_csv(pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=EVENTS), args.events)
 
 
 def unique_name(path, names):
     """The file's name without its ending; its folders' in front of it, then a number behind it, where two files have the same one."""
-    candidates = ['_'.join(path.resolve().parts[place:-1] + (path.stem,)) for place in range(len(path.resolve().parts) - 1, 0, -1)]
+    folders = path.resolve().parts[1:-1]
+    candidates = ['_'.join((*folders[place:], path.stem)) for place in range(len(folders), -1, -1)]
     name = next(name for name in itertools.chain(candidates, (f'{candidates[-1]}_{number}' for number in itertools.count(2))) if name not in names)
     names.add(name)
     return name
@@ -205,10 +286,9 @@ def unique_name(path, names):
 
 def write_raven(path, file, events):
     """A selection table of Raven: tabs, a header, one selection per event."""
-    columns = ['Selection', 'View', 'Channel', 'Begin Time (s)', 'End Time (s)', 'Begin File', 'Annotation', 'Score']
     lines = [f'{i}\tSpectrogram 1\t1\t{row["start"]:.6f}\t{row["end"]:.6f}\t{file.name}\t{row["class"]}\t{row["probability"]:.4f}'
              for i, row in enumerate(events.to_dict('records'), 1)]
-    write_text(path, '\n'.join(['\t'.join(columns), *lines]) + '\n')
+    write_text(path, '\n'.join(['\t'.join(RAVEN), *lines]) + '\n')
 
 
 def spectrogram(file, seconds, columns=1200, rate=16000):

@@ -17,6 +17,9 @@ def connect(address):
 
     Raises UserError: no scheduler, no worker, a worker without this project or with another DATA_FOLDER.
     """
+    if address.startswith('tls:'):
+        raise UserError(f'scheduler={address}: connections with TLS need certificates, which have no key here: expected an address such as '
+                        f'tcp://host:8786')
     import distributed  # imported here: it takes half a second
     for name in ('client', 'batched'):  # their messages come as exceptions, too; that of a lost connection has a stack
         logging.getLogger(f'distributed.{name}').setLevel(logging.CRITICAL)

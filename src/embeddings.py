@@ -13,7 +13,7 @@ import pretrained
 from features import compute
 from patches import prefetch
 from representation import ArraysInMemory, parameters, save_array
-from shared import PROGRESS, UserError, data_folder, expanded, locked, write_json
+from shared import PROGRESS, UserError, data_folder, expanded, listed, locked, write_json
 
 
 def of_split(split, config):
@@ -57,14 +57,13 @@ def embed_files(paths: Sequence[str | os.PathLike], network: str = 'mn04', check
         network: key of pretrained.NETWORKS.
         checkpoint: path of its weights; None: where config_file.py expects them.
 
-    Raises UserError without paths, for the first file that cannot be used, and without weights.
+    Raises UserError without paths, for the first file that cannot be used, for an unknown network, and without weights.
     """
-    if not len(paths):
-        raise UserError('no sound file was named')
-    entry = config_file.config_frozen[pretrained.NETWORKS[network].entry]
+    paths, name = listed(paths), pretrained.of({'network': network}).entry
+    entry = config_file.config_frozen[name]
     weights = str(expanded(checkpoint).resolve()) if checkpoint else entry['checkpoint']
     config = pretrained.complete({**entry, 'checkpoint': weights})
-    settings = config_file.config_preprocess[pretrained.NETWORKS[network].entry]
+    settings = config_file.config_preprocess[name]
     arrays = ArraysInMemory({str(path): compute(path, settings) for path in paths})
     found = dict(embed_clips(embedder(config), list(map(str, paths)), arrays, config))
     return np.stack([found[str(path)].mean(axis=0) for path in paths])

@@ -35,35 +35,43 @@ def main():
     if not 0.1 <= seconds <= 60:
         raise UserError(f'--seconds {seconds}: expected 0.1 to 60')
     folder = args.to or opened.folder / 'export'
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UserError(f'the folder {folder} cannot be made ({problem.strerror}): name another one with --to') from None
     length = round(seconds * opened.rate)
     start_tensorflow()  # after the checks, because it takes seconds
+    from tensorflow.lite.python.convert_phase import ConverterError
+
     import portable
+    from backend import tf
     module = portable.Portable(opened, length)
     sounds = test_sounds(length, opened.rate)
     expected = opened.predict_samples(sounds)
-    problems = []
-    for name, write in (('saved_model', write_saved_model), ('model.tflite', write_tflite)):
+    writers, problems = {'saved_model': write_saved_model, 'model.tflite': write_tflite}, []
+    for name in ('model.json', *writers):  # of an earlier classifier, whose classes may be others
+        remove(folder / name)
+    for name, write in writers.items():
         target = folder / name
         temporary = folder / f'.tmp-{name}'
         remove(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
         try:
             run = write(module, temporary)
             difference = max(float(np.abs(run(sound) - p).max()) for sound, p in zip(sounds, expected))
             problem = None if difference <= TOLERANCE else f'differs from classify.py by up to {difference:.2g} and was not written'
-        except (ValueError, RuntimeError) as error:  # of the converter
-            problem = f'could not be made: {str(error).strip().splitlines()[0][:200]}'
-        remove(target)  # of an earlier classifier
+        except (ValueError, RuntimeError, OSError, tf.errors.OpError, ConverterError) as error:
+            problem = f'could not be made: {(str(error).strip() or repr(error)).splitlines()[0][:200]}'
         if problem:
             problems.append(f'{name} {problem}')
             remove(temporary)
             continue
         temporary.rename(target)
         print(f'{target}: {size(target) / 1e6:.1f} MB; probabilities within {difference:.1g} of those of classify.py on {len(sounds)} sounds')
-    known = opened.calibration or {}
-    write_json(folder / 'model.json', {'rate': opened.rate, 'length': length, 'classes': opened.classes, 'threshold': known.get('threshold'),
-                                       'method': opened.method})
-    print(f'{folder / "model.json"}: rate, length, classes, threshold')
+    if len(problems) < len(writers):
+        known = opened.calibration or {}
+        write_json(folder / 'model.json', {'rate': opened.rate, 'length': length, 'classes': opened.classes, 'threshold': known.get('threshold'),
+                                           'method': opened.method})
+        print(f'{folder / "model.json"}: rate, length, classes, threshold')
     if problems:
         sys.exit('\nerror: ' + '; '.join(problems))
 

@@ -18,6 +18,7 @@ plt.rcParams['text.parse_math'] = False  # class and file names may hold dollar 
 COLOURS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9', '#000000', '#882255', '#332288', '#44AA99', '#999933', '#888888']
 MARKERS = 'osD^vPX*'
 LINES = ['-', '--', '-.']
+TIMELINE = 'classify.py'  # what a timeline names as its software, so that it can be told from other pictures
 # these have the same colour and marker in all figures
 FIXED = ('SB-CNN BN', 'TIMBRE', 'VGG', 'knn_mfcc', 'log-learn VGG', 'proto', 'mn04 class mean', 'mn04 transfer', 'mn04 transfer proto',
          'yamnet class mean', 'mn04 logistic regression', 'mn04 nearest')
@@ -44,12 +45,12 @@ def styles(methods):
     return looks
 
 
-def save(figure, path, dpi):
-    """Write a figure to a file and close it."""
+def save(figure, path, dpi, **metadata):
+    """Write a figure to a file, with metadata that its format knows, and close it."""
     with warnings.catch_warnings():  # class names may be in any script; letters that the font lacks become boxes
         warnings.filterwarnings('ignore', message='Glyph .* missing from font')
-        undated = {'CreationDate': None} if str(path).endswith('.pdf') else None  # the same figure gives the same bytes
-        figure.savefig(path, dpi=dpi, metadata=undated)
+        undated = {'CreationDate': None} if str(path).endswith('.pdf') else {}  # the same figure gives the same bytes
+        figure.savefig(path, dpi=dpi, metadata={**undated, **metadata})
     plt.close(figure)
 
 
@@ -183,7 +184,7 @@ def timeline(spectrogram, rows, events, title, path):
     lower.plot((rows['start'] + rows['end']) / 2, rows['probability'], color='black', linewidth=0.8, marker='.', markersize=3)
     lower.set(ylim=(0, 1.05), xlim=(0, seconds), ylabel='probability', xlabel='time in the recording (s)')
     lower.grid(alpha=0.3)
-    save(figure, path, 110)
+    save(figure, path, 110, Software=TIMELINE)
 
 
 def training(logs, title, path):

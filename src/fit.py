@@ -12,6 +12,8 @@ Without --method, the method with the highest mean accuracy at the data set's la
 it (over the folds), the first one in this order: frozen networks, nearest neighbours, fine-tuned networks, networks from scratch.
 """
 import argparse
+import contextlib
+import shutil
 
 import numpy as np
 
@@ -28,7 +30,7 @@ from experiment import config_of, finished_models
 from methods import method_of, start_tensorflow
 from representation import audio_folder, complete, store
 from results import experiments_folder, results_so_far
-from shared import UserError, all_clips_path, data_folder, folds_of, listing, make_folder, read_background, read_classes, run_script
+from shared import UserError, all_clips_path, check_name, data_folder, folds_of, listing, make_folder, read_background, read_classes, run_script
 
 
 def main():
@@ -57,18 +59,40 @@ def main():
     split = method.load_split(config, ('train',))
     if method.network:
         start_tensorflow()
-    make_folder(folder)
-    for stale in (classifier.FILE, *classifier.MODEL_FILES):  # an interruption leaves no old description beside a new model
-        (folder / stale).unlink(missing_ok=True)
-    method.fit(folder, config, split)
     seconds = durations(config, split)
-    made = classifier.Classifier(folder.name, folder, folder, name, {**config, **split.identity},
-                                 {'median': float(np.median(seconds)), 'longest': float(np.max(seconds))}, calibrated)
-    rejected = background(made)
-    if rejected is not None:
-        calibrated['background_rejected'] = rejected
-    made.save()
+    with replacing(folder) as temporary:
+        method.fit(temporary, config, split)
+        made = classifier.Classifier(folder.name, temporary, temporary, name, {**config, **split.identity},
+                                     {'median': float(np.median(seconds)), 'longest': float(np.max(seconds))}, calibrated)
+        rejected = background(made)
+        if rejected is not None:
+            calibrated['background_rejected'] = rejected
+        made.save()
     report(folder, calibrated, rejected, len(split.train))
+
+
+@contextlib.contextmanager
+def replacing(folder):
+    """Yield a temporary folder. When the block succeeds, its files take the place of a classifier's; when it fails, they are deleted.
+
+    What else the folder holds, e.g. an export, stays.
+    """
+    folder = folder.resolve()  # it may be a link to another disk
+    temporary = folder.with_name(f'.tmp-{folder.name}')
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+    make_folder(temporary)
+    try:
+        yield temporary
+    except BaseException:
+        shutil.rmtree(temporary)
+        raise
+    make_folder(folder)
+    for name in (classifier.FILE, *classifier.MODEL_FILES):  # the description goes first and comes last: it never stands beside another model
+        (folder / name).unlink(missing_ok=True)
+    for name in (*classifier.MODEL_FILES, classifier.FILE):
+        if (temporary / name).exists():
+            (temporary / name).rename(folder / name)
+    temporary.rmdir()
 
 
 def read_arguments():
@@ -80,6 +104,8 @@ def read_arguments():
                         help='share of your own clips that the threshold accepts; sounds below it are "none of these" (default: 0.95)')
     parser.add_argument('overrides', nargs='*', metavar='key=value', help='set a key of the method, e.g. checkpoint=/path/to/weights')
     args = parser.parse_intermixed_args()
+    if args.name:
+        check_name('--name', args.name)
     if args.method and args.method not in config_methods:
         raise UserError(f'there is no method {args.method!r} in config_methods; there are: {listing(config_methods, 99)}')
     if args.method and validated(args.method):

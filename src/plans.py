@@ -149,19 +149,18 @@ class Plan:
         if nowhere:
             raise UserError(f'folds={config["folds"]}: no data set has fold {listing(nowhere)}')
         self.missing = [(dataset, method, needed_weights(method)) for dataset in config['datasets']
-                        for method in config['methods'] if needs_checkpoint(method) and not self._has_checkpoint(method)]
+                        for method in config['methods'] if needs_checkpoint(method) and self._problem_of(method)]
         left_out = dict.fromkeys(method for _, method, _ in self.missing)
         for network in dict.fromkeys(method_of(method)[1]['network'] for method in left_out):
             names = [method for method in left_out if method_of(method)[1]['network'] == network]
-            self.notes.append(f'{", ".join(names)}: left out, no weights of {pretrained.NETWORKS[network].title}. '
-                              f'{pretrained.NETWORKS[network].remedy}')
+            self.notes.append(f'{", ".join(names)}: left out, no weights of {pretrained.NETWORKS[network].title}. {self._problem_of(names[0])}')
         self.methods = [method for method in config['methods'] if method not in left_out]
         self.missing += [(dataset, method, 'needs a validation set') for dataset, folds in self.folds.items() for method in self.methods
                          if all(lacks_validation(self.configure(method, dataset, fold, ALL, 1)) for fold in folds)]
         self._known, self._opened = {}, {}  # what splits hold; representations: all folds read the same ones
 
-    def _has_checkpoint(self, method):
-        return pretrained.is_there({**method_of(method)[1], **self.settings})
+    def _problem_of(self, method):
+        return pretrained.problem_of({**method_of(method)[1], **self.settings})
 
     def _asked_folds(self):
         return [] if self.config['folds'] == ALL else self.config['folds']

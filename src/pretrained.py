@@ -225,16 +225,27 @@ def path_of(config):
     if not config['checkpoint']:
         raise UserError(f'checkpoint=None is not valid here: the weights of a trained {network.title} are needed. {network.remedy}')
     path = locate(config['checkpoint'])
-    if not files_of(path):
-        raise UserError(f'the file {path} with the weights of {network.title} does not exist. {network.remedy}')
+    if problem := problem_of(config):
+        raise UserError(problem)
     if config.get('weights_sha256') not in (None, digest(path)):
         raise UserError(f'the file {path} with the weights of {network.title} was replaced while it was in use: start the same command again')
     return path
 
 
-def is_there(config):
-    """Whether the weights that a configuration asks for exist; random weights always do."""
-    return config['checkpoint'] is None or bool(files_of(locate(config['checkpoint'])))
+def problem_of(config):
+    """Why the weights that a configuration asks for cannot be used, and the remedy (str); '' if they can, and for random weights.
+
+    A file of the published name that is clearly smaller than the published one is damaged: a download, or a copy, was interrupted.
+    """
+    if config['checkpoint'] is None:
+        return ''
+    network, path = of(config), locate(config['checkpoint'])
+    if not files_of(path):
+        return f'the file {path} with the weights of {network.title} does not exist. {network.remedy}'
+    if path.name == Path(network.address).name and network.size and path.is_file() and path.stat().st_size < 0.9 * network.size:
+        return (f'the file {path} with the weights of {network.title} is damaged, it has {path.stat().st_size} bytes: delete it and download it '
+                f'again, or rename it if these are other weights. {network.remedy}')
+    return ''
 
 
 def locate(name):

@@ -98,7 +98,7 @@ def complete(config, **defaults):
     """A configuration of a representation with its folder, and with keys that its entry leaves out."""
     config = {'convert_id': False, 'n_machines': 1, 'machine_i': 0, **defaults, **config}
     parameters(config)  # raises UserError if the type does not fit the entry
-    check_name(config['identifier'])
+    check_name('identifier', config['identifier'])
     return {**config, 'audio_representation_folder': f'audio_representation/{config["identifier"]}__{config["type"]}/'}
 
 

@@ -226,16 +226,26 @@ def read_json(path, remedy):
     return content
 
 
+def listed(files):
+    """Paths of sound files as a list. Raises UserError for none, and for a single path, whose letters would be taken for paths."""
+    if isinstance(files, (str, os.PathLike)):
+        raise UserError(f'expected a list of sound files, found {str(files)!r}: put it into a list, [{str(files)!r}]')
+    if not (found := list(files)):
+        raise UserError('no sound file was named')
+    return found
+
+
 def listing(items, limit=8):
     """The first `limit` items for a message, and how many more there are."""
     items = [str(item) for item in items]
     return ', '.join(items[:limit]) + (f' and {len(items) - limit} more' if len(items) > limit else '')
 
 
-def check_name(name):
-    """Raise UserError unless a name can be part of file names, and of no other folder's."""
+def check_name(option, name):
+    """Raise UserError if a name cannot be part of file names; `option` says in the message what it names."""
     if not re.fullmatch(r'[A-Za-z0-9_][A-Za-z0-9_.-]*', name):
-        raise UserError(f'the name {name!r} becomes part of file names: use letters, digits, _, - and . only, and neither - nor . at its beginning')
+        raise UserError(f'{option} {name!r} becomes part of file names: use letters, digits, _, - and . only, and neither - '
+                        'nor . at its beginning')
 
 
 # ---- index and ground truth: index/<dataset>/ under DATA_FOLDER ------------------------------------------------------
@@ -385,7 +395,7 @@ def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, so
 
     Returns the folder. Whatever stood there before for this data set is replaced.
     """
-    check_name(dataset)
+    check_name('the data set name', dataset)
     folder = index_folder(dataset)
     names, index = folder / f'classes_{dataset}.txt', folder / f'index_{dataset}_folds_all.tsv'
     # The class names go first and come last: every training reads them, so none takes an interrupted mixture of old and new files, in which

@@ -1,4 +1,6 @@
 """Classifiers for new recordings: fit.py, classify.py, export.py, from Python, and their modules by another way."""
+import contextlib
+import io
 import json
 import os
 import re
@@ -6,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +20,7 @@ import audio
 import calibration
 import classifier
 import commands
+import embeddings
 from commands import ROOT, experiments, models, refused, succeeded, warm
 from conftest import tone, write_sound
 from shared import UserError
@@ -134,7 +138,12 @@ def test_files_get_the_decisions_of_the_experiment(here, name, tmp_path):
 
 def test_experiments_without_weights_are_refused(here):
     succeeded(warm('knn_mfcc.py', 'dataset=tones', 'n_shot=2', data_folder=here))
-    refused(warm('classify.py', experiments(here)[-1].name, ROOT, data_folder=here), 'holds no weights', 'fit.py')
+    refused(warm('classify.py', experiments(here)[-1].name, ROOT, data_folder=here), 'holds no weights', 'fit.py',
+            'knn_mfcc.py keeps no model', 'python fit.py tones --method "knn_mfcc"')
+    for options, message in ((['frozen.py', 'mn04'], 'fit.py tones --method "mn04 class mean"'),
+                             (['transfer_train.py', 'mn04', 'epochs=1', 'save_weights=False'], 'train with save_weights=True')):
+        succeeded(warm(*options, 'dataset=tones', 'n_shot=2', 'num_experiment_runs=1', checkpoint(here, 'mn04'), data_folder=here))
+        refused(warm('classify.py', experiments(here)[-1].name, ROOT, data_folder=here), 'holds no weights', message)
     refused(warm('classify.py', 'nothing', ROOT, data_folder=here), "no classifier 'nothing'")
 
 
@@ -186,6 +195,41 @@ def test_a_classifier_is_a_small_folder_that_can_be_moved(fitted, tmp_path, monk
     assert opened.classes == ['high', 'low', 'mid'] and opened.calibration['clips'] == 27
     with pytest.raises(UserError, match='does not hold the weights'):
         classifier.load(str(moved), fitted.parent / 'yamnet.h5')
+
+
+@pytest.mark.parametrize('name', ['notes', 'neighbours'])
+def test_a_classifier_that_was_copied_incompletely(fitted, neighbours, name, tmp_path):
+    folder = shutil.copytree(fitted / 'classifiers' / name, tmp_path / 'copy')
+    checkpoint, head, about = fitted.parent / 'mn04.pt', folder / 'head.npz', folder / 'classifier.json'
+    whole, known = head.read_bytes(), json.loads(about.read_text())
+    assert classifier.load(folder, checkpoint).classes == ['high', 'low', 'mid']
+    for content in (whole[:len(whole) // 2], whole[:-1] + b'x', None):
+        head.unlink() if content is None else head.write_bytes(content)
+        with pytest.raises(UserError, match='copy is incomplete, head.npz is missing or damaged: copy the folder again'):
+            classifier.load(folder, checkpoint)
+    head.write_bytes(whole)
+    for key in classifier.KEYS:
+        about.write_text(json.dumps({name: value for name, value in known.items() if name != key}))
+        with pytest.raises(UserError, match=f'copy is incomplete, {key} is missing or damaged: copy the folder again'):
+            classifier.load(folder, checkpoint)
+    about.write_text(json.dumps({name: value for name, value in known.items() if name != 'files'}))  # as earlier versions wrote it
+    assert classifier.load(folder, checkpoint).classes == ['high', 'low', 'mid']
+
+
+def test_what_is_no_list_of_sounds_is_refused(neighbours, monkeypatch):
+    monkeypatch.setenv('DATA_FOLDER', str(neighbours))
+    opened = classifier.load('neighbours')
+    for call in (opened.predict, embeddings.embed_files):
+        for files, message in (('a.wav', r"expected a list of sound files, found 'a.wav': put it into a list, \['a.wav'\]"),
+                               (Path('a.wav'), "found 'a.wav'"), ([], 'no sound file was named'), (iter(()), 'no sound file was named')):
+            with pytest.raises(UserError, match=message):
+                call(files)
+    for clips, message in (([], 'expected a list of clips, .*, found none'), (np.zeros(100), r'found one of shape \(\)'),
+                           ([np.zeros((100, 2))], r'found one of shape \(100, 2\)')):
+        with pytest.raises(UserError, match=message):
+            opened.predict_samples(clips)
+    with pytest.raises(UserError, match="network='mn05' does not exist; there are: vggish, yamnet, mn04, mn10"):
+        embeddings.embed_files(['a.wav'], 'mn05')
 
 
 def test_held_out_scores_are_those_of_models_that_did_not_hear_the_clip(fitted, monkeypatch):
@@ -242,6 +286,79 @@ def test_tables_that_cannot_be_written_are_refused_first(neighbours, recordings,
     refused(warm('classify.py', 'neighbours', recordings / 'a high.wav', '--csv', tmp_path, data_folder=neighbours), 'is a folder: name a file in it')
 
 
+@pytest.fixture
+def classify(neighbours):
+    """A function that starts classify.py with the classifier `neighbours`."""
+    return lambda *arguments: warm('classify.py', 'neighbours', *arguments, data_folder=neighbours)
+
+
+@pytest.mark.parametrize('option, name, content', [
+    ('--audacity', 'night.txt', '0.000000\t1.500000\trobin\n'),
+    ('--audacity', 'night.txt', '0.000000\t1.000000\thigh 0.93\n1.000000\t1.500000\trobin\n'),  # a track of classify.py that was corrected
+    ('--raven', 'night.selections.txt', 'Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tSpecies\n1\tSpectrogram 1\t1\t0.0\t1.5\trobin\n'),
+    ('--timeline', 'night.png', 'a picture'),
+    ('--csv', 'labels.csv', 'file,start,end,label\nnight.wav,0,1.5,robin\n'),
+    ('--csv', 'table.csv.errors.csv', 'my,table\n'),
+    ('--events', 'labels.csv', 'file,start,end,label\nnight.wav,0,1.5,robin\n'),
+])
+def test_files_of_others_are_not_replaced(classify, recordings, tmp_path, option, name, content):
+    """The layout of docs/own_recordings.md: night.wav with night.txt."""
+    field = tmp_path / 'field'
+    write_sound(field / 'night.wav', tone(200, 1.0))
+    (field / name).write_text(content)
+    place = field if option in ('--audacity', '--raven', '--timeline') else field / name.removesuffix('.errors.csv')
+    refused(classify(field / 'night.wav', option, place), f'{option}: {field / name} was not written by classify.py and would be lost: move it away')
+    assert (field / name).read_text() == content
+
+
+def test_own_outputs_are_replaced(classify, recordings, tmp_path):
+    outputs = ['--csv', tmp_path / 'out.csv', '--events', tmp_path / 'events.csv', '--raven', tmp_path / 'tables', '--audacity', recordings,
+               '--timeline', tmp_path / 'pictures']
+    written = []
+    for threshold in (-99, -99, 2):  # with the last one, there is no event
+        (recordings / 'silent.txt').write_text('of another recording')
+        done = classify(recordings, *outputs, '--threshold', threshold)
+        assert '1 of 4 files could not be used' in done.stderr, done.stderr
+        written.append({**commands.tree(tmp_path), **commands.tree(recordings)})
+    assert written[0] == written[1] and written[0].keys() == written[2].keys() and b'1.000000\thigh 0.' in written[0]['a high.txt']
+    assert written[2]['a high.txt'] == b'' and written[2]['silent.txt'] == b'of another recording'
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_the_work(classify, recordings, tmp_path):
+    file, sound = tmp_path / 'afile', recordings / 'a high.wav'
+    file.write_text('content')
+    os.mkfifo(tmp_path / 'pipe')
+    (tmp_path / 'gone.csv').symlink_to(tmp_path / 'nowhere')
+    table = tmp_path / 'x.csv'
+    before = sound.read_bytes()
+    for options, message in (
+            (['--events', file / 'e.csv'], f'--events: {file}/e.csv cannot be written (File exists'), (['--csv', file / 'deep/e.csv'], '--csv: '),
+            (['--audacity', file], '--audacity: '), (['--raven', file], '--raven: '), (['--timeline', file], '--timeline: '),
+            (['--csv', tmp_path / f'{"x" * 300}.csv'], 'File name too long'), (['--events', tmp_path], 'is a folder: name a file in it'),
+            (['--csv', tmp_path / 'pipe'], 'is no regular file'), (['--events', tmp_path / 'gone.csv'], 'is no regular file'),
+            (['--csv', sound], 'is one of the recordings'), (['--csv', tmp_path / 'new.WAV'], 'has the name of a sound file'),
+            (['--csv', table, '--events', tmp_path / 'new/../x.csv'], 'is written by --csv, too'),
+            (['--csv', table, '--events', tmp_path / 'x.csv.errors.csv'], 'is written by --csv, too'),
+            (['--audacity', tmp_path, '--events', tmp_path / 'a high.txt'], '--audacity: ')):
+        done = classify(sound, *options)
+        refused(done, message)
+        assert 'file(s), those above' not in done.stdout
+    assert sound.read_bytes() == before and file.read_text() == 'content' and (tmp_path / 'pipe').is_fifo() and not table.exists()
+
+
+def test_a_folder_is_searched_as_the_index_scripts_do_it(classify, recordings, tmp_path):
+    """Linked folders are followed; a link to nothing, as git-annex leaves it, is not left out in silence."""
+    folder = tmp_path / 'linked'
+    folder.mkdir()
+    (folder / 'deep').symlink_to(recordings / 'deep')
+    (folder / 'high.wav').symlink_to(recordings / 'a high.wav')
+    (folder / '.hidden.wav').symlink_to(tmp_path / 'nowhere.wav')
+    succeeded(classify(folder, '--csv', tmp_path / 'out.csv'))
+    assert read_csv(tmp_path / 'out.csv')['file'].unique().tolist() == [str(folder / 'deep/long.wav'), str(folder / 'high.wav')]
+    (folder / 'annex.wav').symlink_to(tmp_path / 'nowhere.wav')
+    refused(classify(folder), 'annex.wav', 'is a link to a file that does not exist: mend or remove it')
+
+
 def test_a_file_name_that_is_not_valid_utf_8(neighbours, recordings, tmp_path):
     path = recordings / os.fsdecode(b'caf\xe9.wav')
     shutil.copy(recordings / 'a high.wav', path)
@@ -276,12 +393,87 @@ def test_an_interrupted_command_continues(neighbours, recordings, tmp_path):
     assert (tmp_path / 'out.csv').read_bytes() == whole
 
 
+def test_the_table_is_kept_until_everything_is_written(neighbours, recordings, tmp_path, monkeypatch):
+    """What comes after the table fails; the same command does not classify again."""
+    import classify
+    import shared
+    monkeypatch.setenv('DATA_FOLDER', str(neighbours))
+    plain = ['classify.py', 'neighbours', str(recordings / 'a high.wav')]
+    command = [*plain, '--csv', str(tmp_path / 'out.csv'), '--audacity', str(tmp_path / 'labels')]
+    monkeypatch.setattr(sys, 'argv', command)
+
+    def full(path, text):
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match='No space'):
+        patched.setattr(classify, 'write_text', full)
+        classify.main()
+    text = succeeded(warm(*command, data_folder=neighbours))
+    assert '1 of 1 files are done already' in text and not (tmp_path / 'out.csv.partial').exists()
+    assert (tmp_path / 'labels/a high.txt').read_text().startswith('0.000000\t1.000000\thigh ')
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(classifier.Classifier, 'decisions', interrupted)
+    for options, told in ((plain, 'without --csv, the same command starts from the beginning'), (command, 'the same command continues')):
+        monkeypatch.setattr(sys, 'argv', options)
+        with pytest.raises(SystemExit) as end, contextlib.redirect_stderr(io.StringIO()) as printed:
+            shared.run_script(classify.main)
+        assert end.value.code == 130 and told in printed.getvalue()
+
+
+def test_rows_belong_to_the_content_of_classifier_and_sound(neighbours, recordings, tmp_path, monkeypatch):
+    from classify import Results
+    monkeypatch.setenv('DATA_FOLDER', str(neighbours))
+    folder, sound = shutil.copytree(neighbours / 'classifiers/neighbours', tmp_path / 'copy'), recordings / 'a high.wav'
+    opened = classifier.load(folder)
+    args = SimpleNamespace(csv=tmp_path / 'out.csv', window=None, hop=None, longest=None, threshold=None)
+    rows = opened.predict([sound])
+    Results(args, opened, [sound]).add(sound, rows)
+    os.utime(folder / 'classifier.json')  # a moment after fit.py, its times still count as recent
+    found = Results(args, opened, [sound])
+    assert found.has(sound) and found.rows[str(sound)].equals(rows)
+    begun = Results(args, opened, [sound])
+    sound.write_bytes(sound.read_bytes() + b'more')
+    begun.add(sound, rows)
+    assert not Results(args, opened, [sound]).has(sound)
+    Results(args, opened, [sound]).add(sound, rows)
+    assert Results(args, opened, [sound]).has(sound)
+    (folder / 'classifier.json').write_text((folder / 'classifier.json').read_text().replace('"made": "', '"made": "later than '))
+    assert not Results(args, opened, [sound]).has(sound)
+
+
 @pytest.mark.parametrize('options, message', [
     (['--kept', '0'], '--kept 0'), (['--method', 'VGG, validated'], 'choose --method "VGG"'),
     (['--method', 'magic'], "no method 'magic'"), (['--method', 'knn_mfcc', 'metric=x'], 'metric'),
+    (['--name', '../../x'], "--name '../../x' becomes part of file names: use letters, digits"),
 ])
 def test_bad_options_of_fit(fitted, options, message):
     refused(warm('fit.py', 'tones', *options, data_folder=fitted), message)
+
+
+def test_an_interruption_leaves_the_old_classifier(neighbours, monkeypatch):
+    import fit
+    folder = neighbours / 'classifiers/neighbours'
+    monkeypatch.setenv('DATA_FOLDER', str(neighbours))
+    monkeypatch.setattr(sys, 'argv', ['fit.py', 'tones', '--method', 'knn_mfcc', '--name', 'neighbours'])
+    (folder / 'notes.txt').write_text('about this classifier')
+    (folder.parent / '.tmp-neighbours').mkdir(exist_ok=True)  # a killed process leaves that
+    before = commands.tree(folder)
+
+    def interrupted(self):
+        assert (self.folder / 'head.npz').is_file()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(classifier.Classifier, 'save', interrupted)
+        fit.main()
+    assert commands.tree(folder) == before and not list(folder.parent.glob('.*'))
+    (folder / 'prototypes.npz').write_text('of another method')
+    fit.main()
+    assert commands.tree(folder).keys() == before.keys() and not list(folder.parent.glob('.*'))
+    assert commands.tree(folder)['notes.txt'] == b'about this classifier'
 
 
 def test_without_results_there_is_no_best_method(data, tmp_path):  # noqa: F811
@@ -356,6 +548,43 @@ def test_exported_models_without_this_repository(fitted, tmp_path):
     expected = opened.predict_samples([samples])[0]
     found = dict(re.findall(r'(\w+) ([\d.]+)', done.stdout))
     assert {name: pytest.approx(p, abs=2e-3) for name, p in zip(opened.classes, expected)} == {name: float(p) for name, p in found.items()}
+
+
+def test_an_export_that_cannot_be_written_leaves_no_mixture(fitted, tmp_path):
+    """The largest file may have 1 MB, as on a full disk; the folder holds the export of an earlier classifier."""
+    folder = tmp_path / 'export'
+    (folder / 'saved_model').mkdir(parents=True)
+    for name in ('saved_model/saved_model.pb', 'model.tflite', 'model.json', 'notes.txt'):
+        (folder / name).write_text('of an earlier classifier')
+    done = commands.run_script('export.py', 'notes', '--to', folder, data_folder=fitted, prefix=('bash', '-c', 'ulimit -f 1000; exec "$@"', 'bash'))
+    assert done.returncode == 1 and 'Traceback' not in done.stderr, done.stderr
+    error = done.stderr.splitlines()[-1]
+    assert error.startswith('error: saved_model could not be made: ') and '; model.tflite could not be made: [Errno 27] File too large' in error
+    assert sorted(path.name for path in folder.iterdir()) == ['notes.txt']
+
+
+def test_a_place_for_an_export_that_is_no_folder(neighbours, tmp_path):
+    (tmp_path / 'file').write_text('')
+    refused(warm('export.py', 'neighbours', '--to', tmp_path / 'file', data_folder=neighbours, without_tensorflow=True),
+            f'the folder {tmp_path}/file cannot be made (File exists): name another one with --to')
+
+
+def test_a_model_that_the_converter_refuses(fitted, tmp_path, monkeypatch):
+    """The other one is written, and model.json belongs to it."""
+    from tensorflow.lite.python.convert_phase import ConverterError
+
+    import export
+
+    def refuse(module, path):
+        raise ConverterError('no such operation')
+
+    monkeypatch.setenv('DATA_FOLDER', str(fitted))
+    monkeypatch.setattr(sys, 'argv', ['export.py', 'notes', '--to', str(tmp_path)])
+    monkeypatch.setattr(export, 'write_tflite', refuse)
+    (tmp_path / 'model.tflite').write_text('of an earlier classifier')
+    with pytest.raises(SystemExit, match='error: model.tflite could not be made: no such operation'):
+        export.main()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['model.json', 'saved_model']
 
 
 def test_the_python_example(fitted, recordings):

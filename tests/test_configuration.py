@@ -138,7 +138,7 @@ def test_a_home_that_nobody_has(index, monkeypatch):
 @pytest.mark.parametrize('name', ['../../x', 'a/b', '.hidden', '-x'])
 def test_an_identifier_is_a_name(index, name):
     config = configure('config_preprocess', 'spec', ['dataset=toy', f'identifier={name}'])
-    with pytest.raises(UserError, match=f'the name {name!r} becomes part of file names'):
+    with pytest.raises(UserError, match=f'identifier {name!r} becomes part of file names'):
         representation.complete(config)
 
 

@@ -5,6 +5,7 @@ import pytest
 
 import config_file
 import plans
+import pretrained
 import representation
 from configuration import configure
 from conftest import make_representation
@@ -114,6 +115,22 @@ def test_methods_that_need_the_checkpoint_are_left_out_and_named(toy, tmp_path):
     assert {job.method for job in opened.jobs()} == {'knn_mfcc'}
     with pytest.raises(UserError, match='nothing can be run: transfer: left out'):
         plan('methods=transfer', f'checkpoint={tmp_path}/none.ckpt').jobs()
+
+
+def test_methods_with_damaged_weights_are_left_out(toy, tmp_path, monkeypatch):
+    """A file of the published name that is too small: download.py refuses to replace it."""
+    monkeypatch.setattr(pretrained, 'locate', lambda name: tmp_path / name)  # as if that were src/
+    path = tmp_path / 'mn04_as_mAP_432.pt'
+    path.write_bytes(b'PK, and what the connection gave')
+    opened = plan('methods=mn04 class mean,mn04 transfer,knn_mfcc', 'n_shots=1', 'folds=0')
+    assert opened.missing == [('toy', method, 'needs the weights of mn04') for method in ('mn04 class mean', 'mn04 transfer')]
+    assert opened.notes[0].startswith('mn04 class mean, mn04 transfer: left out, no weights of mn04. ')
+    assert f'{path} with the weights of mn04 is damaged' in opened.notes[0] and 'delete it and download it again' in opened.notes[0]
+    assert {job.method for job in opened.jobs()} == {'knn_mfcc'}
+    with pytest.raises(UserError, match='is damaged, .*delete it and download it again, .*download.py mn04'):
+        pretrained.path_of({'network': 'mn04', 'checkpoint': str(path)})
+    path.rename(tmp_path / 'mine.pt')
+    assert pretrained.path_of({'network': 'mn04', 'checkpoint': str(tmp_path / 'mine.pt')}) == tmp_path / 'mine.pt'
 
 
 @pytest.mark.parametrize('overrides, message', [
