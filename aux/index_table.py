@@ -1,10 +1,10 @@
-"""Index recordings whose labels stand in tables: files with a label each, or annotated parts of long recordings.
+"""Index recordings whose labels are in tables: files with a label each, or annotated parts of long recordings.
 
 Usage: python aux/index_table.py <folder> <name> --labels labels.csv [options of aux/index_folder.py for splits]
        python aux/index_table.py <folder> <name> --annotations [table ...] [--around 2]
 Reads: labels.csv has the columns file and label. Annotations are Audacity label tracks (start, end, label), Raven selection tables, or CSV
-       files with the columns file, start, end and label; times are in seconds. Of Raven's tables, the rows of spectrograms count, and where
-       a table is about several files, the column File Offset (s). Without names, all .txt, .tsv and .csv files of the folder are read. A
+       files with the columns file, start, end and label; times are in seconds. In Raven tables, only the rows of spectrograms are
+       used, and the column File Offset (s) if a table covers several files. Without names, all .txt, .tsv and .csv files of the folder are read. A
        table without a column for the file belongs to the recording of the same name: night.txt, night.labels.txt and
        night.Table.1.selections.txt to night.wav, in its own folder and below where that holds sounds. The folders that a
        table names must be those of the sound, as far as both are known.

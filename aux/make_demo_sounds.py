@@ -5,7 +5,7 @@ Reads: nothing
 Writes: <folder>/<class>/<class>_<nn>.wav (44.1 kHz, 16 bit, mono, 3.2 s); <folder> is audio/demo/ under DATA_FOLDER
         where none is given
 
-These are cartoons of sounds: good for checking a pipeline and seeing accuracy grow with the number of clips, no benchmark.
+The sounds are simple imitations. Use them to check the pipeline, not to compare methods.
 """
 import argparse
 import io

@@ -1,4 +1,4 @@
-"""Check a folder of class folders before anything is computed: what is in it, what is wrong with it, what it is good for.
+"""Check a folder of class folders before training: list its classes and files, and report problems.
 
 Usage:  python check.py /path/to/folder
         python check.py /path/to/folder --name birds --group '(.*)_\\d+'
@@ -6,7 +6,7 @@ Reads:  the sound files in <folder>/<class>/.
 Writes: check/<name>/ under DATA_FOLDER: classes.tsv (a row per class), files.tsv (a row per file), findings.tsv (what was found, with its
         severity and a remedy), pairs.tsv (identical files and near-duplicates).
 
-Exit code: 0 nothing that matters, 3 warnings, 2 errors: what makes results wrong or stops the next step.
+Exit code: 0: no problem; 3: warnings; 2: errors, which make results wrong or stop the next step.
 """
 import argparse
 import collections

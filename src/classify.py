@@ -7,10 +7,9 @@ Reads:  a classifier of fit.py (its name, or a folder), or an experiment of sl_t
         transfer_proto.py with weights; sound files of any length and format.
 Writes: out.csv, a row per clip, or per window of a long recording: file, start, end (seconds), class, the most probable class (`best`)
         and its probability, and the runner-up. `class` is `best`, or `none of these` if the sound is too different from the training
-        clips. Files that cannot
-        be used are listed in <csv>.errors.csv, all others are done, and the exit code is not 0. An interrupted command
-        with --csv continues when it is started again. With --events, --audacity, --raven and --timeline, what the windows say is
-        merged into events. Only files that this script wrote are replaced.
+        clips. Files that cannot be used are listed in <csv>.errors.csv, all others are done, and the exit code is not 0. An interrupted
+        command with --csv continues when it is started again. For --events, --audacity, --raven and --timeline, neighbouring windows with
+        the same class are merged into one event. Only files that this script wrote are replaced.
 """
 import argparse
 import hashlib

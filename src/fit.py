@@ -5,11 +5,12 @@ Usage:  python fit.py mydata
         CUDA_VISIBLE_DEVICES=0 python fit.py mydata --method VGG epochs=100
 Reads:  index/<data set>/, the sound files, experiments/results.tsv; representations are made where they are missing.
 Writes: classifiers/<name>/ under DATA_FOLDER: classifier.json (classes, front end, calibration, versions) and the model. It can be
-        copied to another machine, which needs the weights of the pretrained network besides. Held-out scores come from one experiment
+        copied to another machine, which also needs the weights of the pretrained network. Held-out scores come from one experiment
         per fold with all training clips (n_shot=all), which are ordinary experiments with a row in results.tsv.
 
-Without --method, the method with the highest mean accuracy at the data set's largest n is taken; of those within one standard error of
-it (over the folds), the first one in this order: frozen networks, nearest neighbours, fine-tuned networks, networks from scratch.
+Without --method, the recommended method is taken. The results count at the largest n at which most methods were measured. Of the methods whose mean
+accuracy there is at most one standard error (over the folds) below the best one, it is the first in this order: frozen networks, nearest
+neighbours, fine-tuned networks, networks from scratch.
 """
 import argparse
 import contextlib
@@ -98,10 +99,11 @@ def replacing(folder):
 def read_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('dataset', help='data set: the name that its index has')
-    parser.add_argument('--method', help=f'one of config_methods: {listing(config_methods, 99)}')
+    parser.add_argument('--method', help='one of config_methods: ' + ', '.join(repr(name) for name in config_methods if not validated(name)))
     parser.add_argument('--name', help='of the classifier (default: that of the data set)')
     parser.add_argument('--kept', type=float, default=0.95,
-                        help='share of your own clips that the threshold accepts; sounds below it are "none of these" (default: 0.95)')
+                        help='share of your own held-out clips that are accepted; a sound with a confidence below the resulting threshold is '
+                             'labelled "none of these" (default: 0.95)')
     parser.add_argument('overrides', nargs='*', metavar='key=value', help='set a key of the method, e.g. checkpoint=/path/to/weights')
     args = parser.parse_intermixed_args()
     if args.name:

@@ -158,7 +158,7 @@ def test_samples_at_the_scale_of_integers_are_not_called_clipped(folder, tmp_pat
 
 def test_a_name_stays_below_the_data_folder(folder, tmp_path):
     for name in ('../../x', '-x', '.', ''):
-        commands.refused(warm('check.py', folder, f'--name={name}', data_folder=tmp_path / 'data'), f'the name {name!r}')
+        commands.refused(warm('check.py', folder, f'--name={name}', data_folder=tmp_path / 'data'), f'--name {name!r}')
     assert not (tmp_path / 'data').exists() and not (tmp_path / 'x').exists()
 
 
