@@ -239,7 +239,7 @@ def test_results_of_the_experiment(tones, two, output):
     patterns = ["overrides: dataset='tones', .*, num_experiment_runs=2, seed=1, max_accuracy=4, max_epochs=12",
                 'device: .*; TensorFlow .*', 'model 2: proto, 4 filters, 906 trainable parameters', f'experiment: {two}',
                 *[f'run {run} of 2: accuracy {accuracies[run - 1]:.3f}' for run in (1, 2)],
-                r'proto, 4 filters, tones fold 1, n_shot 2: accuracy .* \(2 runs, .*\)',
+                r'proto, 4 filters, tones fold 1, n_shot 2: accuracy .* \(2 runs(, 95 % interval of the mean .*)?\)',
                 f'results: experiments/{two.name}', 'next: python report.py dataset=tones']
     assert len(output.splitlines()) == len(patterns) and all(map(re.fullmatch, patterns, output.splitlines())), output
     assert '| proto, 4 filters ' in succeeded(warm('report.py', 'dataset=tones', data_folder=tones))
@@ -303,7 +303,7 @@ def test_a_killed_experiment_goes_on(data, two):
     assert [row['run'] for row in table(data / 'experiments/results.tsv')[0]] == ['0']
 
     text = succeeded(warm(*TWO, data_folder=data))
-    assert f'continuing {experiment.name}: 1 of 2 runs are finished' in text and '(2 runs,' in text
+    assert f'continuing {experiment.name}: 1 of 2 runs are finished' in text and '(2 runs' in text
     assert experiments(data) == [experiment]
     assert tree(first) == before and {path: path.stat().st_mtime_ns for path in first.iterdir()} == moments
     check_whole(data, experiment, two)
