@@ -144,5 +144,6 @@ def add_confusions(folders):
 def write_summary(path, name, accuracies, overrides):
     """Write experiment.result: the accuracies of an experiment's runs, and the keys that the command line has set."""
     mean, std, low, high = mean_interval(accuracies)
+    interval = f'{low} to {high}' if np.isfinite(low) else 'not defined (one run, or equal accuracies)'
     write_text(path, f'Experiment: {name}\nAccuracies: {accuracies}\nMax: {max(accuracies)}\nMean: {mean} +- {std}\n'
-                     f'95 % interval of the mean: {low} to {high}\nOverrides: {overrides}\n')
+                     f'95 % interval of the mean: {interval}\nOverrides: {overrides}\n')

@@ -180,6 +180,8 @@ def test_experiment_result(data_folder, capsys):
     assert lines[:3] == ['Experiment: fold_0_1', 'Accuracies: [0.4, 0.5, 0.6]', 'Max: 0.6']
     numbers = [float(x) for x in re.findall(r'-?[0-9.]+(?:e-?\d+)?', ' '.join(line.split(':')[1] for line in lines[3:5]))]
     assert lines[5:] == ["Overrides: {'n_shot': 5}"]
+    write_summary(folder / 'one.result', 'fold_0_1', [0.5], {})
+    assert (folder / 'one.result').read_text().splitlines()[4] == '95 % interval of the mean: not defined (one run, or equal accuracies)'
     np.testing.assert_allclose(numbers, [0.5, 0.0816497, 0.2515862, 0.7484138], atol=1e-6)
     assert read_results()[['run', 'correct', 'seed']].values.tolist() == [[0, 4, 3], [1, 5, 3], [2, 6, 3]]
 
