@@ -117,7 +117,7 @@ def test_the_conclusions(differences):
     ('proto', 'VGG', ['20']), ('proto', 'SB-CNN BN', ['20']), ('SB-CNN BN', 'TIMBRE', []), ('TIMBRE', 'VGG', ['20']), ('SB-CNN BN', 'VGG', ['20']),
     ('proto, new statistics', 'SB-CNN BN, new statistics', []),
     ('proto, new statistics', 'VGG, new statistics', ['5']), ('VGG, new statistics', 'SB-CNN BN, new statistics', SHOTS),
-    ('log-learn VGG', 'VGG', ['20']), ('log-learn VGG, new statistics', 'VGG, new statistics', ['1', '2', '5']),
+    ('log-learn VGG', 'VGG', ['10', '20']), ('log-learn VGG, new statistics', 'VGG, new statistics', ['1', '2', '5']),
     ('TIMBRE, new statistics', 'TIMBRE', []), ('SB-CNN BN, new statistics', 'SB-CNN BN', []),
     ('mn04 transfer', 'mn04 class mean', ['2']), ('mn04 transfer', 'mn04 logistic regression', ['2']),
     ('yamnet transfer', 'yamnet class mean', ['1', '5', '20']),
