@@ -116,9 +116,10 @@ def overview(rows, dataset, picture, missing=()):
     """
     text = [what_was_run(rows[rows['dataset'] == dataset]), accuracy_table(rows, dataset, missing)]
     if picture:
-        variants = rows['method'][rows['dataset'] == dataset].str.contains(',').any()
+        names = set(rows['method'][rows['dataset'] == dataset])
+        variants = len({name.partition(',')[0] for name in names}) < len(names)
         text += [f'![{dataset}: accuracy over the number of training clips per class]({picture})', 'Bars: 95 % intervals.'
-                 + ' Hollow markers and broken lines: variants of a method, e.g. "VGG, new statistics".' * bool(variants)]
+                 + ' Hollow markers and broken lines: variants of a method, e.g. "VGG, new statistics".' * variants]
     return text
 
 
