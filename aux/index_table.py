@@ -26,6 +26,7 @@ from recordings import find_recordings, identical_files, refuse_copies
 from audio import seconds_of
 from shared import UserError, in_seconds, listing, run_script, split_segment
 
+SHOWN = 20  # tables that are listed one by one
 # names of columns in tables of annotations, in lower case
 FILE = ('file', 'filename', 'begin file', 'begin path', 'recording')
 START, END = ('start', 'begin time (s)', 'onset'), ('end', 'end time (s)', 'offset')
@@ -43,7 +44,7 @@ class Sounds:
         for path in self.paths:
             self._by_name[Path(path).name].append(Path(path))
             self._by_stem[Path(path).stem].append(Path(path))
-        self._folders = {folder for path in self.paths for folder in Path(path).parents}
+        self._known, self._folders = set(self.paths), {folder for path in self.paths for folder in Path(path).parents}
 
     def find(self, name, where, near=Path()):
         """The path of a sound that a table names, with or without folders and ending. Raises UserError unless there is exactly one.
@@ -53,8 +54,11 @@ class Sounds:
                 there and below if that holds sounds: those of another folder may have the same names.
         """
         named = Path(name.replace('\\', '/'))
+        if len(named.parts) > 1 and named.as_posix() in self._known:  # fast, for large tables
+            return named.as_posix()
         found = self._by_name.get(named.name) or self._by_stem.get(named.name, [])
-        if folders := named.parent.parts:  # those that both paths have must agree: either may begin further up, on another machine
+        # the folders that both paths have must agree: either may begin further up, on another machine
+        if folders := [part for part in named.parent.parts if part != '..']:
             found = [path for path in found if all(a == b for a, b in zip(path.parent.parts[::-1], folders[::-1]))]
             near = named.parent
         elif near in self._folders:
@@ -92,8 +96,8 @@ def read_annotations(table, sounds, around):
     else:
         header = [cell.lower() for cell in rows.pop(0)[1]]
         if 'probability' in header:  # of windows (--csv) or of events (--events)
-            raise UserError(f'{table} has the column probability: it was written by classify.py, its labels are predictions. If you have corrected '
-                            f'them all, remove that column')
+            raise UserError(f'{table} has the column probability, as tables of classify.py have: its labels are predictions. If you have '
+                            f'corrected all of them, remove that column')
         *columns, view = (next((header.index(name) for name in names if name in header), None) for names in (FILE, START, END, LABEL, OFFSET, VIEW))
         if columns[1] is None or columns[2] is None or columns[3] is None:
             raise UserError(f'{table} needs columns for start, end and label ({listing((*START, *END, *LABEL), 99)}), or must be an Audacity '
@@ -152,8 +156,11 @@ def read_clips(args):
                     raise
                 raise UserError(f'{problem}. All .txt, .tsv and .csv files of the folder are read: to read some of them, name them after '
                                 f'--annotations') from None
-            print(f'{table}: {len(found)} clip(s)')
+            if len(tables) <= SHOWN:
+                print(f'{table}: {len(found)} clip(s)')
             clips += found
+        if len(tables) > SHOWN:
+            print(f'{len(tables)} tables: {len(clips)} clip(s)')
         refuse_repeated([(where, f'{path} ({label})') for path, label, where in clips], REMEDY)
         unused = sorted(set(sounds.paths) - {str(split_segment(path)[0]) for path, *_ in clips})
         if unused:

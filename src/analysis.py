@@ -46,7 +46,11 @@ def why_outdated(rows):
     rows = rows[~earlier]
     replaced = rows['sets'] != rows.groupby('fold')['sets'].transform('last')
     if replaced.any():  # all folds are made at the same time, so those that were measured before are of the earlier division, too
-        again = rows['date'][rows['fold'].isin(rows['fold'][replaced]) & ~replaced].min()
+        kept, ended = rows[~replaced], rows[replaced].groupby('fold')['date'].max()
+        since = kept['date'] >= kept['fold'].map(ended)
+        again = kept[since].groupby('fold')['date'].min()
+        back = again[again.index.isin(kept['fold'][kept['date'] < kept['fold'].map(ended)])]  # an earlier division came back
+        again = max([again.min(), *back])
         why[rows.index[replaced | (rows['date'] < again)]] = 'on an earlier division into training and test sets'
     return why
 
@@ -166,7 +170,7 @@ def compare(rows):
 def recommend(rows, key):
     """The method to use, by the results of one data set, and what can be told of the others.
 
-    The results at one n count: the largest one at which more than half of the methods were measured. The highest mean accuracy counts, among
+    Only the results at one n count: the largest one at which more than half of the methods were measured. The highest mean accuracy counts, among
     the methods that were measured on most folds; of those within one standard error of it (over the folds; over the runs of one fold), the
     first in the order of `key`. A difference is told from chance when p < 0.05 in the paired comparison, without correction.
 
@@ -175,12 +179,12 @@ def recommend(rows, key):
         key: function (method's name) -> its place, the cheapest first.
 
     Returns a dictionary: n_shot; method as in `labelled`, its name alone, its experiment (of one run); mean, low, high; lists of the other
-    methods: equal (not told from it), better, worse, apart (no test is possible) and missing (no result at this n); and comparisons: its
-    own ones, see against.
+    methods: equal (not told from it), better, worse, fewer (on fewer folds), apart (no test is possible) and missing (no result at this n);
+    and comparisons: its own ones, see against.
     """
     rows = newest(rows)
-    methods = rows.groupby('n_shot')['label'].nunique()
-    largest = max(methods.index[methods > rows['label'].nunique() / 2], key=position, default=largest_shot(rows))
+    methods = rows.groupby('n_shot')['method'].nunique()
+    largest = max(methods.index[methods > rows['method'].nunique() / 2], key=position, default=largest_shot(rows))
     missing = sorted(set(rows['label']) - set(rows['label'][rows['n_shot'] == largest]))
     summary, pairs, rows = (table[table['n_shot'] == largest] for table in (summarise(rows), compare(rows), rows))
     summary = summary.set_index('method')
@@ -194,8 +198,9 @@ def recommend(rows, key):
     comparisons = against(pairs, chosen)
     told = {row['other']: 'equal' if row['p'] >= 0.05 else 'better' if row['difference'] < 0 else 'worse' for row in comparisons
             if np.isfinite(row['p'])}
+    told.update({label: 'fewer' for label in summary.index[~summary['complete']]})
     others = {kind: [label for label in summary.index if label != chosen and told.get(label, 'apart') == kind]
-              for kind in ('equal', 'better', 'worse', 'apart')}
+              for kind in ('equal', 'better', 'worse', 'fewer', 'apart')}
     return {'n_shot': largest, 'method': chosen, 'name': names.loc[chosen, 'method'], 'experiment': names.loc[chosen, 'experiment'],
             **summary.loc[chosen, ['mean', 'low', 'high']].to_dict(), **others, 'missing': missing, 'comparisons': comparisons}
 
@@ -205,6 +210,7 @@ def recommendation(best):
     interval = f', 95 % interval {best["low"]:.3f} to {best["high"]:.3f}' if np.isfinite(best['low']) else ''
     told = [f'{words}: {", ".join(best[key])}.' for key, words in (
         ('equal', 'Not distinguishable from it by these results'), ('better', 'More accurate, but they need more computation'),
+        ('fewer', 'Not considered, because they were measured on fewer folds'),
         ('apart', 'No test against it is possible (too few results on the same training clips, or all differences are equal)'),
         ('missing', f'Not measured at n = {best["n_shot"]}')) if best[key]]
     return ' '.join([f'Use {best["method"]}: accuracy {best["mean"]:.3f} at n = {best["n_shot"]}{interval}.',

@@ -212,7 +212,7 @@ def decode(path):
     try:
         return decode_with_libsndfile(source, path)
     except MemoryError as problem:  # formats compress silence to next to nothing: the size of the file does not tell which of the two it is
-        raise UserError(f'memory is too short for what its header promises ({problem}): cut it into parts, or let fewer processes run at a '
+        raise UserError(f'there is not enough memory for the length in its header ({problem}): cut it into parts, or let fewer processes run at a '
                         'time. If the sound is short, its header is damaged') from None
     except ValueError as problem:  # a header that promises more than any array can hold
         raise UserError(f'not readable as audio ({problem}): its header is damaged') from None
@@ -400,6 +400,7 @@ def longer(held, seconds):
     return held > (1 + TOLERANCE) * seconds + PADDING
 
 
+@once_per_file
 def mp3_frames(path):
     """Seconds of all frames of an MP3 file, and whether a header before them tells its length: without one, libsndfile guesses.
 

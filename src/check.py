@@ -146,8 +146,8 @@ def judge_files(files, report):
     bad = files['problem'] != ''
     tell('error', bad, 'files cannot be used (' + listing(dict.fromkeys(files['problem'][bad]), 3) + ')', 'Correct or remove them')
     tell('warning', files['peak'] <= SILENT, 'files are silent', 'Remove them if that is a mistake')
-    beyond = files['peak'] > BEYOND
-    tell('warning', beyond, f'files have samples beyond full scale, the largest is {files["peak"].max():.6g} where 1 is full scale',
+    beyond = (files['peak'] > BEYOND) & ~bad
+    tell('warning', beyond, f'files have samples beyond full scale, the largest is {files["peak"][beyond].max():.6g} where 1 is full scale',
          'If the largest is near 32768, divide the samples by 32768; otherwise export them again')
     tell('warning', (files['clipped'] > CLIPPED) & ~beyond, 'files are clipped', 'Record at a lower level; they can be used')
     tell('note', (files['level'] < QUIET) & (files['peak'] > SILENT), f'files are very quiet, below {QUIET} dB of full scale',

@@ -72,7 +72,7 @@ def _of_folder(folder, checkpoint):
     lacking = [key for key in KEYS if key not in about] + [name for name, digest in about.get('files', {}).items()
                                                            if not (folder / name).is_file() or content_digest(folder / name) != digest]
     if lacking:
-        raise UserError(f'{folder} is incomplete, {listing(lacking)} is missing or damaged: copy the folder again, or make it again with fit.py')
+        raise UserError(f'{folder} is incomplete (missing or damaged: {listing(lacking)}): copy the folder again, or make it again with fit.py')
     config = about['config']
     if method_of(config).needs_weights:
         config = {**config, 'checkpoint': str(find_weights(config, checkpoint))}
@@ -85,9 +85,10 @@ def _of_experiment(folder, checkpoint):
     if not models:
         raise UserError(f'{folder} has no trained model yet: start its training command again, it continues there')
     if not (folder / models[0] / 'model.weights.h5').is_file():
-        name = read_json(folder / models[0] / 'result.json', 'train again')['method']
-        remedy = 'train with save_weights=True, or make a classifier with fit.py' if 'save_weights' in config else \
-            f'{config["method"]}.py keeps no model. Make a classifier with `python fit.py {config["dataset"]} --method "{name}"`'
+        remedy = 'train with save_weights=True, or make a classifier with fit.py'
+        if 'save_weights' not in config:
+            name = read_json(folder / models[0] / 'result.json', 'train again')['method']
+            remedy = f'{config["method"]}.py keeps no model. Make a classifier with `python fit.py {config["dataset"]} --method "{name}"`'
         raise UserError(f'{folder} holds no weights: {remedy}')
     return Classifier(folder.name, folder, folder / models[0], config['method'], config, None, None)
 

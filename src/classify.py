@@ -41,7 +41,7 @@ EVENTS = ['file', 'start', 'end', 'class', 'probability']
 ERRORS = ['file', 'reason']
 RAVEN = ['Selection', 'View', 'Channel', 'Begin Time (s)', 'End Time (s)', 'Begin File', 'Annotation', 'Score']
 ENDINGS = {'audacity': '.txt', 'raven': '.selections.txt', 'timeline': '.png'}  # of the names of the files in the folder that an option names
-# how the files begin that each option writes, those that people edit to the last line: what looks otherwise is somebody else's
+# what the files of each option look like: how they begin, or, for those that people edit, every line; others belong to somebody else
 FORMS = {
     'csv': re.escape(','.join(classifier.COLUMNS)) + '\n',
     'events': re.escape(','.join(EVENTS)) + '\n',

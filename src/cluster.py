@@ -18,7 +18,7 @@ def connect(address):
     Raises UserError: no scheduler, no worker, a worker without this project or with another DATA_FOLDER.
     """
     if address.startswith('tls:'):
-        raise UserError(f'scheduler={address}: connections with TLS need certificates, which have no key here: expected an address such as '
+        raise UserError(f'scheduler={address}: TLS is not supported, because no option names its certificates: use an address such as '
                         f'tcp://host:8786')
     import distributed  # imported here: it takes half a second
     for name in ('client', 'batched'):  # their messages come as exceptions, too; that of a lost connection has a stack

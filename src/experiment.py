@@ -18,7 +18,7 @@ import evaluation
 import figures
 from configuration import check, differences, parse_overrides, print_overrides, same_experiment
 from results import add_results, config_hash, data_hash, experiments_folder, result_row
-from shared import UserError, listing, locked, read_json, signature, write_json, write_text
+from shared import UserError, ground_truth_path, listing, locked, read_json, signature, write_json, write_text
 
 
 class Busy(Exception):
@@ -146,23 +146,21 @@ def write_sounds(folder, sounds):
     write_text(folder / SOUNDS, ''.join(f'{part}\t{digest}\n' for part, digests in sounds.items() for digest in digests))
 
 
-def read_sounds(folder, remedy):
-    """The digests in sounds.tsv of an experiment: part -> set; empty for a part that is not there."""
+def heard_by(folder, remedy):
+    """Digests of the training and validation sounds of the experiment in `folder`, and of those that its weights come from (set)."""
     if not (folder / SOUNDS).is_file():
         raise UserError(f'{folder / SOUNDS} does not exist, so it is not known which sounds the experiment learned from: {remedy}')
     sounds = collections.defaultdict(set)
     for line in (folder / SOUNDS).read_text(encoding='utf-8').splitlines():
         part, digest = line.split('\t')
         sounds[part].add(digest)
-    return sounds
+    # published data sets may hold one sound twice, in both sets: DataSplit.load prints that
+    return (sounds['train'] | sounds['val']) - sounds['test'] | sounds['before']
 
 
 def check_unheard(folder, split, remedy):
-    """Raise UserError if sounds of the test set belong to the training or validation set of the experiment in `folder`, or to those of the
-    experiments that its weights come from."""
-    sounds = read_sounds(folder, remedy)
-    # published data sets may hold one sound twice, in both sets: DataSplit.load prints that
-    heard = (sounds['train'] | sounds['val']) - sounds['test'] | sounds['before']
+    """Raise UserError if an experiment, or one that its weights come from, has learned from sounds of the test set: see heard_by."""
+    heard = heard_by(folder, remedy)
     known = [key for key, digest in zip(split.test, split.sounds('test')) if digest in heard]
     if known:
         raise UserError(f'{len(known)} of {len(split.test)} test clips are training or validation clips of {folder.name} (ids '
@@ -292,9 +290,14 @@ class Experiment:
         evaluation.write_summary(self.folder / 'experiment.result', self.id, accuracies, self.config['overrides'])
         self._add_results([row])
 
+    @property
+    def _on_other_sets(self):
+        """Whether a command chose another training or test set than that of the fold: such results do not belong in the same means."""
+        usual = {f'gt_{part}': ground_truth_path(self.config['dataset'], self.config['fold'], part) for part in ('train', 'test')}
+        return any(self.config['overrides'].get(key, path) != path for key, path in usual.items())
+
     def _add_results(self, rows):
-        """Add rows to results.tsv, unless a command chose another test set: such results do not belong into the same means."""
-        if 'gt_test' not in self.config['overrides']:
+        if not self._on_other_sets:
             add_results(rows)
 
     def print_summary(self):
@@ -305,9 +308,9 @@ class Experiment:
         if rows := self.results():
             print(f'{rows[0]["method"]}, {rows[0]["dataset"]} fold {rows[0]["fold"]}, n_shot {rows[0]["n_shot"]}: '
                   f'accuracy {evaluation.describe([row["accuracy"] for row in rows])}')
-        if 'gt_test' in self.config['overrides']:
-            print(f'note: this is the accuracy on {self.config["gt_test"]}. It is not added to results.tsv, which holds results on the test set '
-                  'of the fold')
+        if self._on_other_sets:
+            print(f'note: the command chose another training or test set than that of the fold ({self.config["gt_train"]}, '
+                  f'{self.config["gt_test"]}): the result is not added to results.tsv')
 
 
 def _lock(folder, wait=False):

@@ -33,7 +33,7 @@ def styles(methods):
     """Look of the curve of each method: dictionary method -> keyword arguments of errorbar.
 
     'VGG' and its variants 'VGG, ...' share colour and marker; variants have hollow markers and broken lines. The lines of
-    nearest neighbours are dotted. Where colours repeat, markers differ.
+    knn_... are dotted. Where colours repeat, markers differ.
     """
     numbers = {family: number for number, family in enumerate(dict.fromkeys([*FIXED, *(method.partition(',')[0] for method in methods)]))}
     looks, families = {}, {}

@@ -8,9 +8,9 @@ Writes: classifiers/<name>/ under DATA_FOLDER: classifier.json (classes, front e
         copied to another machine, which also needs the weights of the pretrained network. Held-out scores come from one experiment
         per fold with all training clips (n_shot=all), which are ordinary experiments with a row in results.tsv.
 
-Without --method, the recommended method is taken. The results count at the largest n at which most methods were measured. Of the methods whose mean
-accuracy there is at most one standard error (over the folds) below the best one, it is the first in this order: frozen networks, nearest
-neighbours, fine-tuned networks, networks from scratch.
+Without --method, the recommended method is taken. Only the results at the largest n at which most methods were measured count, and only methods
+that were measured on most folds. Of the methods whose mean accuracy is at most one standard error (over the folds) below the best one, it is
+the first in this order: frozen networks, nearest neighbours, fine-tuned networks, networks from scratch.
 """
 import argparse
 import contextlib
@@ -31,7 +31,19 @@ from experiment import config_of, finished_models
 from methods import method_of, start_tensorflow
 from representation import audio_folder, complete, store
 from results import experiments_folder, results_so_far
-from shared import UserError, all_clips_path, check_name, data_folder, folds_of, listing, make_folder, read_background, read_classes, run_script
+from shared import (
+    UserError,
+    all_clips_path,
+    check_name,
+    data_folder,
+    folds_of,
+    listing,
+    locked,
+    make_folder,
+    read_background,
+    read_classes,
+    run_script,
+)
 
 
 def main():
@@ -80,20 +92,21 @@ def replacing(folder):
     """
     folder = folder.resolve()  # it may be a link to another disk
     temporary = folder.with_name(f'.tmp-{folder.name}')
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
-    make_folder(temporary)
-    try:
-        yield temporary
-    except BaseException:
-        shutil.rmtree(temporary)
-        raise
-    make_folder(folder)
-    for name in (classifier.FILE, *classifier.MODEL_FILES):  # the description goes first and comes last: it never stands beside another model
-        (folder / name).unlink(missing_ok=True)
-    for name in (*classifier.MODEL_FILES, classifier.FILE):
-        if (temporary / name).exists():
-            (temporary / name).rename(folder / name)
-    temporary.rmdir()
+    with locked(folder.with_name(f'.lock-{folder.name}')):
+        shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+        make_folder(temporary)
+        try:
+            yield temporary
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        make_folder(folder)
+        for name in (classifier.FILE, *classifier.MODEL_FILES):  # the description goes first and comes last: it never stands beside another model
+            (folder / name).unlink(missing_ok=True)
+        for name in (*classifier.MODEL_FILES, classifier.FILE):
+            if (temporary / name).exists():
+                (temporary / name).rename(folder / name)
+        temporary.rmdir()
 
 
 def read_arguments():

@@ -6,7 +6,7 @@ import shutil
 import h5py
 import numpy as np
 
-from experiment import Experiment, check_unheard, read_sounds
+from experiment import Experiment, check_unheard, heard_by
 from fewshot import PARTS
 from results import config_hash
 from scoring import Forms
@@ -84,8 +84,7 @@ class Network:
         if self._foreign and split.test:
             check_unheard(self._foreign, split, remedy)
         if self._foreign:
-            heard = read_sounds(self._foreign, remedy)
-            sounds['before'] = sorted(heard['train'] | heard['val'] | heard['before'])
+            sounds['before'] = sorted(heard_by(self._foreign, remedy))
         experiment = Experiment.start(self.config | split.identity, again, wait, sounds)
         print(f'experiment: {experiment.folder}')
         self.announce_disk(self.config['num_experiment_runs'] - len(experiment.models()))

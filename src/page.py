@@ -66,11 +66,13 @@ def section(rows, dataset, notes, curves, confusions, commands):
     part = {'dataset': dataset, 'slug': f'data-{dataset}', 'recommendation': analysis.recommendation(best), 'warnings': [],
             'what': what_was_run(rows), 'accuracy': accuracy_table(rows), 'curves': picture(curves) if curves else None,
             'comparisons': comparison_table(best), 'naive': None, 'detail': None, 'commands': commands}
-    own = rows[rows['label'] == best['method']]
+    own = rows[(rows['label'] == best['method']) & (rows['n_shot'].map(analysis.position) <= analysis.position(best['n_shot']))]
+    whole = len(own) == (rows['label'] == best['method']).sum()  # otherwise the confusion matrix that is drawn already is of a larger n
     try:
         table, classes = diagnosis.held_out(own)
         found, figures_of = diagnosis.accuracy(table, recordings), diagnosis.per_class(table, classes, recordings)
-        part['detail'] = detail(table, classes, own, dataset, found, figures_of, units(recordings), confusions.get((dataset, best['method'])))
+        confusion = confusions.get((dataset, best['method'])) if whole else None
+        part['detail'] = detail(table, classes, own, dataset, found, figures_of, units(recordings), confusion)
         part['recommendation'] += advice(figures_of, units(recordings))
         if found['high'] - found['low'] > WIDE:
             part['warnings'].append(f'There are too few {units(recordings)} ({found["recordings"]}) for a precise estimate: the 95 % interval of '
@@ -123,7 +125,7 @@ def balanced_accuracies(rows):
 
 
 def comparison_table(best):
-    """The recommended method (from analysis.recommend) against every other one, at the largest n."""
+    """The recommended method (from analysis.recommend) against every other one, at its n."""
     return {'head': ['n', 'method', 'other', 'difference', '95 % interval', 'p'],
             'rows': [[best['n_shot'], best['method'], row['other'], *evaluation.difference(row)] for row in best['comparisons']]}
 

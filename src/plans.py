@@ -153,7 +153,8 @@ class Plan:
         left_out = dict.fromkeys(method for _, method, _ in self.missing)
         for network in dict.fromkeys(method_of(method)[1]['network'] for method in left_out):
             names = [method for method in left_out if method_of(method)[1]['network'] == network]
-            self.notes.append(f'{", ".join(names)}: left out, no weights of {pretrained.NETWORKS[network].title}. {self._problem_of(names[0])}')
+            problem = self._problem_of(names[0])
+            self.notes.append(f'{", ".join(names)}: left out, no weights of {pretrained.NETWORKS[network].title}. {problem[0].upper()}{problem[1:]}')
         self.methods = [method for method in config['methods'] if method not in left_out]
         self.missing += [(dataset, method, 'needs a validation set') for dataset, folds in self.folds.items() for method in self.methods
                          if all(lacks_validation(self.configure(method, dataset, fold, ALL, 1)) for fold in folds)]
@@ -192,9 +193,10 @@ class Plan:
     def report(self):
         """Name of its report: the plan on other data sets, a part of it, or the plan with other settings does not replace its report."""
         overrides = set(self.config['overrides'])
-        other = any(key in ('methods', 'n_shots', 'folds') or KEYS[key][1] in ('data', 'draw', 'method', 'evaluation') for key in overrides)
         datasets = [*self.config['datasets']] if 'datasets' in overrides else []
-        return '_'.join([self.name, *datasets, *(['part'] if other else [])])
+        other = any(KEYS[key][1] in ('data', 'draw', 'method', 'evaluation') for key in overrides)
+        suffix = 'part' if {'methods', 'n_shots', 'folds'} & overrides else 'settings' if other else ''
+        return '_'.join(filter(None, [self.name, *datasets, suffix]))
 
     def describe(self, jobs):
         """'plan esc10: 125 runs; esc10, folds 0, 1, 2, 3, 4; n = 1, 2, 5, 10, 20; 6 methods'."""

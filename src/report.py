@@ -69,8 +69,9 @@ def select(plan, arguments, results):
             print(f'note: {note}')
         unknown = sorted({job.method for job in jobs if job.identity[-1] is None})
         if unknown:
+            command = shlex.join(['python', 'reproduce.py', plan, *arguments])
             told = (f'the results of {listing(unknown, 99)} cannot be told from those on other data without their representations: make them '
-                    f'with `python reproduce.py {plan}`, or report all results with `python report.py dataset={config["datasets"][0]}`')
+                    f'with `{command}`, or report all results with `python report.py dataset={config["datasets"][0]}`')
             if rows.empty:
                 raise UserError(told)
             print(f'note: {told}')

@@ -88,6 +88,13 @@ def test_a_mean_holds_one_division_into_folds():
     assert left_out(rows)[-1] == 'toy: the methods were measured on different divisions into training and test sets (folds 0).'
 
 
+def test_a_division_that_comes_back():
+    """Division A, then B, then A again of which fold 0 was measured: fold 1 of B, which is its newest row, does not count."""
+    rows = results(*({'fold': fold, 'data': f'wwwwwwww.{fold}{name}', 'date': f'2024-01-0{day} 00:00:00', 'accuracy': day / 10}
+                     for day, name, folds in ((1, 'A', (0, 1)), (2, 'B', (0, 1)), (3, 'A', (0,))) for fold in folds))
+    assert newest(rows)[['fold', 'accuracy']].values.tolist() == [[0, 0.3]]
+
+
 def test_of_runs_of_the_same_second_the_last_row_counts():
     assert summarise(results({'accuracy': 0.1}, {'accuracy': 0.2}))['mean'].tolist() == [0.2]
 
@@ -390,11 +397,19 @@ def test_the_recommendation_is_of_an_n_at_which_most_methods_were_measured():
     assert analysis.recommendation(best).endswith('Not measured at n = all: third.')
 
 
+def test_configurations_of_a_method_are_one_method():
+    """Six configurations of one method at n = 1 do not outweigh four methods at n = 20."""
+    rows = results(*({'config_hash': f'hash{number}', 'n_shot': '1'} for number in range(6)),
+                   *({'method': name, 'n_shot': '20', 'accuracy': accuracy} for name, accuracy in zip('abcd', (0.8, 0.7, 0.6, 0.5))))
+    assert analysis.recommend(rows, 'abcd'.index)['n_shot'] == '20'
+
+
 def test_a_method_that_was_measured_on_fewer_folds_is_not_recommended():
     rows = results(*({'method': 'whole', 'fold': fold, 'accuracy': 0.9 + 0.1 * (fold == 0)} for fold in range(5)),
                    {'method': 'part', 'accuracy': 0.95})
     best = analysis.recommend(rows, ['part', 'whole'].index)
-    assert (best['method'], best['apart'], best['equal']) == ('whole', ['part'], [])
+    assert (best['method'], best['fewer'], best['apart'], best['equal'], best['better']) == ('whole', ['part'], [], [], [])
+    assert 'Not considered, because they were measured on fewer folds: part.' in analysis.recommendation(best)
 
 
 def test_equal_results_have_no_interval():

@@ -195,7 +195,7 @@ def test_what_classify_writes_is_no_annotation(recordings, tmp_path):
     row = ['r1.flac', '0', '2', 'low', '0.9', 'low', 'high', '0.1']
     for columns in (COLUMNS, COLUMNS[:5]):  # of windows, and of events
         (recordings / 'out.csv').write_text(','.join(columns) + '\n' + ','.join(row[:len(columns)]) + '\n')
-        refused(warm(*command, data_folder=tmp_path / 'data'), 'out.csv has the column probability: it was written by classify.py',
+        refused(warm(*command, data_folder=tmp_path / 'data'), 'out.csv has the column probability, as tables of classify.py have',
                 'remove that column', 'name them after --annotations')
     assert succeeded(warm(*command, *tables, data_folder=tmp_path / 'data')) == done
 

@@ -897,7 +897,7 @@ def test_a_result_on_another_test_set_is_not_among_the_others(trained, monkeypat
     lines = path.read_text().splitlines(keepends=True)
     path.with_name('half.tsv').write_text(''.join(lines[::2]))
     done = succeeded(warm('sl_evaluate.py', 'latest', 'gt_test=index/mine/half.tsv', data_folder=data))
-    assert 'this is the accuracy on index/mine/half.tsv. It is not added to results.tsv' in done
+    assert 'index/mine/half.tsv): the result is not added to results.tsv' in done
     assert (data / 'experiments/results.tsv').read_bytes() == before
     assert f'of {len(lines[::2])} clips' in (models(experiments(data)[0])[0] / 'test.result').read_text()
     with pytest.raises(ValueError, match='was evaluated again since'):  # figures of classes would be those of the other test set
