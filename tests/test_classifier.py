@@ -205,12 +205,12 @@ def test_a_classifier_that_was_copied_incompletely(fitted, neighbours, name, tmp
     assert classifier.load(folder, checkpoint).classes == ['high', 'low', 'mid']
     for content in (whole[:len(whole) // 2], whole[:-1] + b'x', None):
         head.unlink() if content is None else head.write_bytes(content)
-        with pytest.raises(UserError, match='copy is incomplete, head.npz is missing or damaged: copy the folder again'):
+        with pytest.raises(UserError, match=r'copy is incomplete \(missing or damaged: head.npz\): copy the folder again'):
             classifier.load(folder, checkpoint)
     head.write_bytes(whole)
     for key in classifier.KEYS:
         about.write_text(json.dumps({name: value for name, value in known.items() if name != key}))
-        with pytest.raises(UserError, match=f'copy is incomplete, {key} is missing or damaged: copy the folder again'):
+        with pytest.raises(UserError, match=rf'copy is incomplete \(missing or damaged: {key}\): copy the folder again'):
             classifier.load(folder, checkpoint)
     about.write_text(json.dumps({name: value for name, value in known.items() if name != 'files'}))  # as earlier versions wrote it
     assert classifier.load(folder, checkpoint).classes == ['high', 'low', 'mid']
