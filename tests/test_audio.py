@@ -436,7 +436,7 @@ def test_a_long_recording_and_too_little_memory(tmp_path):
                'resource.setrlimit(resource.RLIMIT_AS, (size + 10_000_000, -1))\n'
                'try:\n    decode(sys.argv[1])\nexcept Exception as problem:\n    print(type(problem).__name__, problem)')
     done = subprocess.run([sys.executable, '-c', program, path], capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(ROOT / 'src')})
-    assert done.stdout.startswith('UserError memory is too short') and 'cut it into parts' in done.stdout, done.stdout + done.stderr
+    assert done.stdout.startswith('UserError there is not enough memory') and 'cut it into parts' in done.stdout, done.stdout + done.stderr
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------

@@ -469,10 +469,10 @@ def test_an_interruption_leaves_the_old_classifier(neighbours, monkeypatch):
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(classifier.Classifier, 'save', interrupted)
         fit.main()
-    assert commands.tree(folder) == before and not list(folder.parent.glob('.*'))
+    assert commands.tree(folder) == before and not list(folder.parent.glob('.tmp-*'))
     (folder / 'prototypes.npz').write_text('of another method')
     fit.main()
-    assert commands.tree(folder).keys() == before.keys() and not list(folder.parent.glob('.*'))
+    assert commands.tree(folder).keys() == before.keys() and not list(folder.parent.glob('.tmp-*'))
     assert commands.tree(folder)['notes.txt'] == b'about this classifier'
 
 

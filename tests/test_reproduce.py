@@ -402,7 +402,7 @@ def test_no_scheduler(tmp_path, monkeypatch):
     with pytest.raises(module.UserError, match='no Dask scheduler answers at tcp://127.0.0.1:9 .*dask scheduler.*dask worker'), \
             module.connect('tcp://127.0.0.1:9'):
         pass
-    with pytest.raises(module.UserError, match='scheduler=tls://127.0.0.1:9: .*expected an address such as tcp://host:8786'), \
+    with pytest.raises(module.UserError, match='scheduler=tls://127.0.0.1:9: .*use an address such as tcp://host:8786'), \
             module.connect('tls://127.0.0.1:9'):
         pass
 
