@@ -70,12 +70,12 @@ def left_out(rows):
     """Sentences (list of str) on results that do not count, and on methods that were measured on different data."""
     if rows.empty:
         return []
-    sentences = []
-    for (dataset, label, why), group in labelled(rows).drop_duplicates([*RESULT, 'data']).groupby(['dataset', 'label', 'outdated']):
+    rows, sentences = labelled(rows), []
+    for (dataset, label, why), group in rows.drop_duplicates([*RESULT, 'data']).groupby(['dataset', 'label', 'outdated']):
         if why:
             sentences.append(f'{dataset}, {label}: {len(group)} result{"s" * (len(group) > 1)} {why} '
                              f'{"are" if len(group) > 1 else "is"} left out.')
-    for dataset, group in newest(rows).groupby('dataset'):
+    for dataset, group in rows[rows['outdated'] == ''].groupby('dataset'):
         methods = {state: ', '.join(sorted(set(part['label']))) for state, part in group.groupby('state')}
         if len(methods) > 1:
             sentences.append(f'{dataset}: the methods were measured on different states of the data (other sounds, labels or refused '

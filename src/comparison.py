@@ -4,7 +4,7 @@ import pandas as pd
 from scipy import stats
 
 from configuration import differences
-from evaluation import read_decisions
+from evaluation import probability, read_decisions
 from experiment import config_of, finished_models
 from results import experiments_folder
 from shared import UserError, listing
@@ -27,7 +27,8 @@ def decisions(name):
 
 def equals(p):
     """'= 0.012', '< 0.001', or '= nan' where there is no p."""
-    return '< 0.001' if p < 0.001 else f'= {p:.3f}'
+    text = probability(p) or 'nan'
+    return text if text.startswith('<') else f'= {text}'
 
 
 def describe(one, two):

@@ -26,7 +26,7 @@ FIXED = ('SB-CNN BN', 'TIMBRE', 'VGG', 'knn_mfcc', 'log-learn VGG', 'proto', 'mn
 
 def style(number):
     """Colour and marker of item `number`; no two of 96 items share both."""
-    return {'color': COLOURS[number % 12], 'marker': MARKERS[(number + number // 12) % 8]}
+    return {'color': COLOURS[number % len(COLOURS)], 'marker': MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]}
 
 
 def styles(methods):

@@ -63,10 +63,10 @@ def select(plan, arguments, results):
     if plan:
         config = configure('config_reproduce', plan, arguments, plans.method_keys())
         opened = plans.Plan({**config, 'dry_run': True})  # nothing is made here
+        for note in opened.notes:  # those of `jobs` are about what reproduce.py would do
+            print(f'note: {note}')
         jobs = opened.jobs()
         rows = plans.rows_of(jobs, read_results(results))
-        for note in opened.notes:
-            print(f'note: {note}')
         unknown = sorted({job.method for job in jobs if job.identity[-1] is None})
         if unknown:
             command = shlex.join(['python', 'reproduce.py', plan, *arguments])
