@@ -46,7 +46,7 @@ own: $(VENV)/ready
 CHECKPOINT       = $(if $(MN04),"checkpoint=$$weights")
 CHECKPOINT_SHOWN = $(if $(MN04),'checkpoint=$$weights')
 FETCH_MN04       = $(if $(MN04),:,$(PY) aux/download.py mn04 >$(VENV)/download.log 2>&1 || echo "mn04 could not be fetched" \
-	   "($$(tail -n 1 $(VENV)/download.log | cut -c 1-150) ...): its methods are left out. MN04=/path/to/mn04_as_mAP_432.pt names a copy")
+	   "($$(tail -n 1 $(VENV)/download.log | cut -c 1-150) ...): the methods that use it are left out. To use a file that you have, set MN04=/path/to/mn04_as_mAP_432.pt")
 
 test: $(VENV)/ready
 	@$(PY) -m pytest tests -n 2 --dist loadfile

@@ -8,8 +8,8 @@ Reads: the audio files in <folder>/<class>/; with --split-folders, those in <fol
 Writes: index/<name>/ under DATA_FOLDER
 
 Sounds in folders _background or _noise are of no class: fit.py uses them to tell how many foreign sounds it rejects.
-Clips of one recording stay in one part, otherwise the results would be too good. Which clips belong together is told by file
-names as in ESC and UrbanSound8K, or by --group. Files with the same content are one recording, whatever their names are.
+Clips of one recording stay in one part, otherwise the results would be too good. File names as in ESC and
+UrbanSound8K, or --group, show which clips belong together. Files with the same content are one recording, whatever their names are.
 """
 import collections
 import sys

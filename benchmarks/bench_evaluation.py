@@ -19,7 +19,7 @@ CLIPS, T, F, M, C, BATCH = 20, 216, 128, 128, 10, 128
 
 
 class Stored:
-    """Stands in for a patches.Representation: arrays on disk, memory-mapped as there."""
+    """Stands in for a representation.Representation: its arrays are on disk and memory-mapped."""
 
     def __init__(self, folder):
         self.folder = Path(folder)

@@ -25,7 +25,7 @@ FRAMES = 500  # of a clip of 5 s that mn04 takes as a whole
 
 
 class Stored:
-    """Stands in for a patches.Representation: arrays on disk, memory-mapped as there."""
+    """Stands in for a representation.Representation: its arrays are on disk and memory-mapped."""
     remedy = ''
 
     def __init__(self, folder, shape):

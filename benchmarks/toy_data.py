@@ -9,7 +9,7 @@ FRAMES, BANDS = 216, 128
 
 
 class Noise:
-    """Stands in for a patches.Representation: clips of 216 frames (5 s) and 128 bands."""
+    """Stands in for a representation.Representation: clips of 216 frames (5 s) and 128 bands."""
     remedy = ''
 
     def __init__(self, rng, clips):

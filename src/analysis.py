@@ -170,9 +170,9 @@ def compare(rows):
 def recommend(rows, key):
     """The method to use, by the results of one data set, and what can be told of the others.
 
-    Only the results at one n count: the largest one at which more than half of the methods were measured. The highest mean accuracy counts, among
-    the methods that were measured on most folds; of those within one standard error of it (over the folds; over the runs of one fold), the
-    first in the order of `key`. A difference is told from chance when p < 0.05 in the paired comparison, without correction.
+    Only the results at one n count: the largest one at which more than half of the methods were measured. Only methods that were
+    measured on the largest number of folds count. Among those within one standard error of the highest mean accuracy (over the folds; over the
+    runs of one fold), the first in the order of `key` is chosen. A difference is significant if p < 0.05 in the paired comparison (not corrected).
 
     Args:
         rows: rows of results.tsv of one data set.

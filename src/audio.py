@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from shared import UserError, is_utf8, once_per_file, reading, signature, split_segment
+from shared import UserError, is_utf8, once_per_file, reading, split_segment
 
 # what libsndfile or FFmpeg decodes by itself; headerless formats (.raw, .gsm, .vox) are left out: their sample rate is unknown
 SUFFIXES = frozenset('''.3g2 .3gp .aac .ac3 .aif .aifc .aiff .amr .au .avr .caf .flac .iff .m4a .m4b .mka .mov .mp1 .mp2 .mp3 .mp4 .nist
@@ -23,7 +23,7 @@ SUFFIXES = frozenset('''.3g2 .3gp .aac .ac3 .aif .aifc .aiff .amr .au .avr .caf 
 TOLERANCE = 0.01  # part of the sound that may be missing: headers that are off by a few samples are common
 PADDING = 0.15    # s that lossy codecs may add or leave out at the ends
 UNKNOWN = 2 ** 62  # libsndfile gives 2^63 - 1 as the length of a FLAC file that was written to a pipe
-PLACEHOLDER = 0x7FFF0000  # lengths from here on in 32 bits: a program that writes to a pipe, or died, did not know better
+PLACEHOLDER = 0x7FFF0000  # 32-bit lengths from here on are placeholders of programs that wrote to a pipe or were killed
 TWO_FRAMES = 2 * 1441  # bytes of the largest MP3 frames: a header is as large as a frame of sound, or larger if that is silent
 CANCELLED = 0.01  # part of the channels' level that must be left in their mean
 CONVERT = 'convert it, e.g. to WAV with ffmpeg'
@@ -167,7 +167,7 @@ def blocks(path, seconds=5):
     path = Path(path)
     start = start_of_file(path)
     if start[:4] == b'RIFF' and not isinstance(checked_wav(path), Path):
-        raise UserError('its header does not tell its length, the recorder may have died. Write a new header, e.g. with '
+        raise UserError('its header does not tell its length, the recorder may have stopped early. Write a new header, e.g. with '
                         'sox --ignore-length old.wav new.wav')
     joined = joined_ogg(path, start)
     found, promised, rate = 0, 0, 1
@@ -236,7 +236,7 @@ def decode_segment(path, begin, end):
                 if len(samples) < last - first:
                     raise UserError(f'truncated: it ends at {(first + len(samples)) / file.samplerate:.3f} s')
                 return samples, file.samplerate
-    samples, rate = _decoded(path, signature(path))
+    samples, rate = _decoded(path)
     first, last = part_of(begin, end, len(samples), rate)
     return samples[first:last], rate
 
@@ -250,9 +250,7 @@ def part_of(begin, end, frames, rate):
     return first, last
 
 
-@functools.lru_cache(maxsize=1)  # the parts of a recording follow each other
-def _decoded(path, _):
-    return decode(path)
+_decoded = once_per_file(decode, 1)  # the parts of a recording follow each other
 
 
 def start_of_file(path):
@@ -465,7 +463,7 @@ def checked_wav(path):
             if TOLERANCE * length < length - held and length < PLACEHOLDER:
                 raise UserError(f'truncated: {length - held} of {length} bytes of sound are missing')
             if begin + length < size and not ends_with_chunks(file, begin + length + length % 2, size, TOLERANCE * length):
-                raise UserError(f'its header promises {length} bytes of sound, {held} follow: the recorder may have died, or the file is '
+                raise UserError(f'its header promises {length} bytes of sound, {held} follow: the recorder may have stopped early, or the file is '
                                 'larger than 4 GiB. Write a new header, e.g. with sox --ignore-length old.wav new.wav')
             break
     return path

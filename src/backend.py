@@ -44,7 +44,11 @@ os.environ['KERAS_BACKEND'] = 'tensorflow'  # whatever keras.json or the environ
 with quiet():  # no setting turns off the lines about instructions and drivers
     import keras
     import tensorflow as tf
-    tf.config.list_physical_devices()
+    with contextlib.suppress(RuntimeError):  # the caller has computed with TensorFlow already: its choice stays
+        # a process works on one GPU, and would take memory on all that it sees, and all of their memory
+        tf.config.set_visible_devices(tf.config.list_physical_devices('GPU')[:1], 'GPU')
+        for gpu in tf.config.get_visible_devices('GPU'):
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 # Settings that Keras may have read from a keras.json of other projects: with another one, the networks are not those of the study
 keras.config.set_image_data_format('channels_last')
@@ -54,12 +58,28 @@ keras.config.set_dtype_policy('float32')
 
 __all__ = ['keras', 'tf', 'set_up_device']
 
+INSTALL_CUDA = f".venv/bin/pip install 'tensorflow[and-cuda]=={tf.__version__}'"
+
 
 def set_up_device():
-    """Let GPU memory grow as needed, make every operation repeatable, and print which device is used."""
-    gpus = tf.config.list_physical_devices('GPU')
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
+    """Make every operation repeatable and exact to float32, and print which device is used.
+
+    A warning goes to the terminal, even if the output goes to a file, when the machine has an NVIDIA GPU that TensorFlow does not use.
+    """
     tf.config.experimental.enable_op_determinism()
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # TF32 rounds the factors of convolutions to 10 bits
+    gpus = tf.config.get_visible_devices('GPU')
     names = [tf.config.experimental.get_device_details(gpu).get('device_name', gpu.name) for gpu in gpus]
     print(f'device: {"GPU " + names[0] if names else f"CPU, {os.cpu_count()} cores"}; TensorFlow {tf.__version__}')
+    if not names and (warning := unused_gpu()):
+        print(f'warning: {warning}', file=sys.__stderr__)
+
+
+def unused_gpu(driver=Path('/proc/driver/nvidia/gpus')):
+    """Why TensorFlow probably finds no GPU on a machine that has one, with the remedy; '' where there is none, or it is hidden on purpose."""
+    chosen = os.environ.get('CUDA_VISIBLE_DEVICES')
+    if chosen in ('', '-1') or not (driver.is_dir() and any(driver.iterdir())):
+        return ''
+    hidden = f', or CUDA_VISIBLE_DEVICES={chosen} names none of those that `nvidia-smi -L` lists' if chosen else ''
+    return (f'this machine has an NVIDIA GPU, but TensorFlow does not find it, and works on the CPU: the CUDA libraries are missing '
+            f"({INSTALL_CUDA}){hidden}. CUDA_VISIBLE_DEVICES=-1 hides the GPU and this warning")

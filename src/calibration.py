@@ -22,8 +22,8 @@ def probabilities(values, temperature):
 def fit_temperature(values, labels):
     """The temperature with the smallest cross-entropy on held-out logits (S, C) with labels (S,).
 
-    Labels that are all right would drive it to 0, and probabilities to 1: of S clips, one more is counted as wrong, in equal parts
-    in all classes (Laplace's rule).
+    If all S decisions are correct, the best temperature is 0, and all probabilities become 0 or 1. To prevent this, one further clip counts
+    as wrong, in equal parts for all classes (Laplace's rule of succession).
     """
     labels = np.asarray(labels)
     share = 1 / (len(labels) + 1)

@@ -41,7 +41,7 @@ EVENTS = ['file', 'start', 'end', 'class', 'probability']
 ERRORS = ['file', 'reason']
 RAVEN = ['Selection', 'View', 'Channel', 'Begin Time (s)', 'End Time (s)', 'Begin File', 'Annotation', 'Score']
 ENDINGS = {'audacity': '.txt', 'raven': '.selections.txt', 'timeline': '.png'}  # of the names of the files in the folder that an option names
-# what the files of each option look like: how they begin, or, for those that people edit, every line; others belong to somebody else
+# regular expression that the output of each option matches: its beginning, or each line if people edit such files. Other files are not replaced
 FORMS = {
     'csv': re.escape(','.join(classifier.COLUMNS)) + '\n',
     'events': re.escape(','.join(EVENTS)) + '\n',
@@ -206,7 +206,7 @@ class Results:
 
     def __init__(self, args, model, files):
         self.path, self.rows = args.csv, {}
-        # before the work: the rows of a file that grows meanwhile are not believed when the command is started again
+        # taken before the work, so that a restarted command does not use the rows of a file that has grown in the meantime
         self._stamps = {str(path): [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
         about = model.folder / classifier.FILE
         options = [str(model.folder.resolve()), content_digest(about) if about.exists() else '', args.window, args.hop, args.longest, args.threshold]

@@ -3,7 +3,6 @@
 An experiment folder is self-sufficient: its evaluation reads everything else there. models.list has a line per finished run.
 """
 import collections
-import fcntl
 import functools
 import json
 import os
@@ -18,7 +17,7 @@ import evaluation
 import figures
 from configuration import check, differences, parse_overrides, print_overrides, same_experiment
 from results import add_results, config_hash, data_hash, experiments_folder, result_row
-from shared import UserError, ground_truth_path, listing, locked, read_json, signature, write_json, write_text
+from shared import UserError, ground_truth_path, listing, locked, once_per_file, read_json, sync, take_lock, write_json, write_text
 
 
 class Busy(Exception):
@@ -35,22 +34,17 @@ def stamped(parent, prefix):
     return path
 
 
-def list_experiments():
-    """All experiment folders, the newest first (list of Path)."""
-    folders = [f for f in experiments_folder().glob('fold_*') if re.fullmatch(r'fold_\d+_\d+', f.name)]
+def list_experiments(fold=None):
+    """All experiment folders, or those of a fold, the newest first (list of Path)."""
+    fold = r'\d+' if fold is None else fold
+    folders = [f for f in experiments_folder().glob('fold_*') if re.fullmatch(rf'fold_{fold}_\d+', f.name)]
     return sorted(folders, key=lambda f: int(f.name.rpartition('_')[2]), reverse=True)
 
 
 def config_of(folder):
     """An experiment's configuration; {} where it cannot be read. It is not to be changed: the last ones read stay in memory."""
     path = folder / 'config.json'
-    current = signature(path) if path.is_file() else ''
-    return _config_of(path, current) if current else _read_object(path)
-
-
-@functools.lru_cache(maxsize=10_000)  # every start of an experiment looks at all of them
-def _config_of(path, _):
-    return _read_object(path)
+    return _known_object(path) if path.is_file() else {}
 
 
 def finished_models(folder):
@@ -66,6 +60,9 @@ def _read_object(path):
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+_known_object = once_per_file(_read_object, 10_000)  # every start of an experiment looks at all of them
 
 
 def experiments_of(method):
@@ -108,7 +105,7 @@ def find_experiment(name, method, train_command, arguments=(), keys=()):
 def announce_difference(config):
     """Print what keeps a configuration from continuing the newest experiment of its method, data, n_shot and seed, if there is one."""
     same = ('method', 'dataset', 'fold', 'n_shot', 'seed')
-    for folder in list_experiments():
+    for folder in list_experiments(config['fold']):
         other = config_of(folder)
         if other and all(other.get(key) == config.get(key) for key in same):
             if differing := differences(config, other):
@@ -147,7 +144,7 @@ def write_sounds(folder, sounds):
 
 
 def heard_by(folder, remedy):
-    """Digests of the training and validation sounds of the experiment in `folder`, and of those that its weights come from (set)."""
+    """Digests of the sounds that the experiment in `folder`, and those that its first weights come from, were trained or validated on (set)."""
     if not (folder / SOUNDS).is_file():
         raise UserError(f'{folder / SOUNDS} does not exist, so it is not known which sounds the experiment learned from: {remedy}')
     sounds = collections.defaultdict(set)
@@ -164,7 +161,7 @@ def check_unheard(folder, split, remedy):
     known = [key for key, digest in zip(split.test, split.sounds('test')) if digest in heard]
     if known:
         raise UserError(f'{len(known)} of {len(split.test)} test clips are training or validation clips of {folder.name} (ids '
-                        f'{listing(known)}): the split was made again since, their scores would be too good; {remedy}')
+                        f'{listing(known)}): the split has been made again since the training, so their scores would be too high; {remedy}')
 
 
 # ---- one experiment --------------------------------------------------------------------------------------------------
@@ -187,10 +184,11 @@ class Experiment:
             sounds: digests of the sounds of its sets: part -> list, see write_sounds.
         """
         with locked(experiments_folder() / '.lock_begin'):  # of two processes, the second finds what the first began
-            for folder in list_experiments() if config.get('resume', True) else ():
-                complete = len(finished_models(folder)) >= config['num_experiment_runs']
-                if same_experiment(config, config_of(folder)) and not (again and complete):
-                    lock = _lock(folder)
+            for folder in list_experiments(config['fold']) if config.get('resume', True) else ():
+                if not same_experiment(config, config_of(folder)):
+                    continue
+                if not again or len(finished_models(folder)) < config['num_experiment_runs']:
+                    lock = take_lock(folder / '.lock', wait=False)
                     if lock or not again:
                         break
             else:
@@ -198,7 +196,7 @@ class Experiment:
                 return cls._create(config, sounds or {})
         if not lock and not wait:
             raise Busy(folder.name)
-        experiment = cls(folder, config, lock or _lock(folder, wait=True))
+        experiment = cls(folder, config, lock or take_lock(folder / '.lock'))
         experiment._continue()
         return experiment
 
@@ -211,7 +209,7 @@ class Experiment:
         temporary = folder.with_name(f'.tmp-{folder.name}')
         write_json(temporary / 'config.json', {'experiment': folder.name, **config})
         write_sounds(temporary, sounds)
-        lock = _lock(temporary)
+        lock = take_lock(temporary / '.lock')
         os.rename(temporary, folder)
         return cls(folder, config, lock)
 
@@ -243,8 +241,10 @@ class Experiment:
         return folder
 
     def finish_model(self, folder):
-        """Add a model folder to models.list: its run counts as finished."""
-        write_text(self.folder / 'models.list', ''.join(f'{model}\n' for model in [*self.models(), folder.name]))
+        """Add a model folder to models.list: its run counts as finished, after a power failure, too."""
+        for path in folder.iterdir():
+            sync(path)
+        write_text(self.folder / 'models.list', ''.join(f'{model}\n' for model in [*self.models(), folder.name]), durable=True)
 
     def remaining_runs(self):
         """Yield (number, new model folder) of each run that is still missing.
@@ -311,20 +311,6 @@ class Experiment:
         if self._on_other_sets:
             print(f'note: the command chose another training or test set than that of the fold ({self.config["gt_train"]}, '
                   f'{self.config["gt_test"]}): the result is not added to results.tsv')
-
-
-def _lock(folder, wait=False):
-    """An open file that holds the folder's lock until it is closed or the process ends.
-
-    While another process holds it: None, or, with `wait`, wait for it.
-    """
-    file = open(folder / '.lock', 'w')
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        file.close()
-        return None
-    return file
 
 
 class Log:

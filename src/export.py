@@ -5,9 +5,9 @@ Usage:  python export.py birds
 Reads:  a classifier of fit.py, or an experiment with weights, as classify.py does.
 Writes: classifiers/<name>/export/ (or --to): saved_model/, model.tflite and model.json, which tells rate, length, classes and threshold.
 
-Both take the samples of one clip (float32, mono, full scale = 1, of the length and at the rate in model.json) and give `probabilities`,
-one per class, and `confidence`: below the threshold, the sound is none of the classes. Both are compared with classify.py on a set of
-sounds before they are written; what differs by more than 0.0001 is not written.
+Both models take the samples of one clip (float32, mono, full scale = 1, of the length and at the rate in model.json) and return
+`probabilities`, one per class, and `confidence`. A sound with a confidence below the threshold is none of the classes. export.py compares
+the probabilities of each model with those of classify.py on a set of sounds, and writes the model only if they agree within 0.0001.
 """
 import argparse
 import shutil

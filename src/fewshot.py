@@ -34,7 +34,7 @@ class DataSplit:
             parts: which sets are needed.
             expected: parameters of the representation that a trained model belongs to; None while training.
             optional: sets among `parts` whose ground truth may be missing.
-            opened: representations that other splits of the same data have opened, without `expected`: dictionary, which gets this one, too.
+            opened: cache of representations that splits of the same data share, a dictionary that this call extends; only without `expected`.
 
         Raises UserError: missing or damaged files, clips without representation, clips or sounds in two sets, sounds replaced
         since the representation was made, too few clips.

@@ -32,7 +32,7 @@ def style(number):
 def styles(methods):
     """Look of the curve of each method: dictionary method -> keyword arguments of errorbar.
 
-    'VGG' and its variants 'VGG, ...' share colour and marker; variants have hollow markers and broken lines. The lines of
+    'VGG' and its variants 'VGG, ...' share colour and marker; variants have hollow markers and dashed lines. The lines of
     knn_... are dotted. Where colours repeat, markers differ.
     """
     numbers = {family: number for number, family in enumerate(dict.fromkeys([*FIXED, *(method.partition(',')[0] for method in methods)]))}

@@ -8,9 +8,9 @@ Writes: classifiers/<name>/ under DATA_FOLDER: classifier.json (classes, front e
         copied to another machine, which also needs the weights of the pretrained network. Held-out scores come from one experiment
         per fold with all training clips (n_shot=all), which are ordinary experiments with a row in results.tsv.
 
-Without --method, the recommended method is taken. Only the results at the largest n at which most methods were measured count, and only methods
-that were measured on most folds. Of the methods whose mean accuracy is at most one standard error (over the folds) below the best one, it is
-the first in this order: frozen networks, nearest neighbours, fine-tuned networks, networks from scratch.
+Without --method, fit.py takes the recommended method. It compares the methods at the largest n at which more than half of them were measured, and
+only those that were measured on the largest number of folds. Among the methods whose mean accuracy is at most one standard error (over the folds)
+below the best one, it takes the first in this order: frozen networks, nearest neighbours, fine-tuned networks, networks from scratch.
 """
 import argparse
 import contextlib
@@ -216,7 +216,7 @@ def background(made):
 
 def report(folder, calibrated, rejected, clips):
     before, after = calibrated['calibration_error_before'], calibrated.get('calibration_error_after')
-    print(f'held-out clips: accuracy {calibrated["accuracy"]:.3f} of {calibrated["clips"]}; expected calibration error {before:.3f}'
+    print(f'held-out clips: accuracy {calibrated["accuracy"]:.3f} on {calibrated["clips"]} clips; expected calibration error {before:.3f}'
           + (f', {after:.3f} with the temperature {calibrated["temperature"]:.3g}' if after is not None else ''))
     print(f'threshold: {calibrated["accepted"]:.0%} of the held-out clips are accepted'
           + (f', {rejected:.0%} of the background clips are rejected' if rejected is not None else ''))

@@ -113,7 +113,7 @@ def checked(samples):
 
 
 def sounding(samples, length, hop):
-    """Which examples of a clip are not silent, (N,) bool; the others say nothing about the clip and can be left out.
+    """Which examples of a clip are not silent, (N,) bool. Silent examples hold no information about the clip and can be left out.
 
     An example is silent when the root mean square of its samples is at most 1e-4 of full scale, or at most 5 % of that of the
     clip's loudest example. Of a clip where all are silent, all are kept.

@@ -158,7 +158,7 @@ def build(variant='mn04', path=None, output='embedding', seed=0):
         output: 'embedding', the mean over time and bands before the head (D = 384 or 960); 'hidden', the head's hidden layer
             (512 or 1280); 'logits' of AudioSet's 527 classes.
 
-    Raises UserError for other names, and when the file does not fit: see read_weights.
+    Raises UserError for other names, and when the file does not fit: see load.
     """
     if variant not in WIDTHS or output not in ('embedding', 'hidden', 'logits'):
         raise UserError(f'variant={variant!r}, output={output!r}: expected one of {", ".join(WIDTHS)}, and one of embedding, '

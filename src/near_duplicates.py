@@ -1,8 +1,8 @@
 """Near-duplicates: the same sound at another level, cut a little differently, or encoded again, found by comparing spectrograms.
 
-A clip's fingerprint is its log-mel spectrogram without the mean of each band and of each frame: what is left is which bands stand out
-when, whatever the level and however loud a moment is. Two clips are near-duplicates when their fingerprints correlate, shifted against each
-other by up to half of the shorter one.
+A clip's fingerprint is its log-mel spectrogram minus the mean of each band and of each frame. It shows when each band is louder than the
+others, and does not depend on the level of the clip or of a frame. Two clips are near-duplicates when their fingerprints correlate at some
+time shift at which at least half of the shorter one overlaps.
 """
 import numpy as np
 from scipy import fft

@@ -206,9 +206,9 @@ def advice(figures_of, units):
     weakest = figures_of['recall'].idxmin()
     few = figures_of['recordings'].idxmin()
     if figures_of.loc[weakest, 'recall'] < figures_of['recall'].median() - 0.1:
-        return f' Collect more {weakest}: only {figures_of.loc[weakest, "recall"]:.0%} of its clips are recognised.'
+        return f' Collect more clips of {weakest}: only {figures_of.loc[weakest, "recall"]:.0%} of its clips are recognised.'
     if figures_of.loc[few, 'recordings'] < 10:
-        return f' Collect more {few}: with {figures_of.loc[few, "recordings"]} {units}, its figures are the least certain.'
+        return f' Collect more clips of {few}: with {figures_of.loc[few, "recordings"]} {units}, its figures are the least certain.'
     return ''
 
 

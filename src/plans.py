@@ -199,7 +199,7 @@ class Plan:
         return '_'.join(filter(None, [self.name, *datasets, suffix]))
 
     def describe(self, jobs):
-        """'plan esc10: 125 runs; esc10, folds 0, 1, 2, 3, 4; n = 1, 2, 5, 10, 20; 6 methods'."""
+        """'plan esc10: 50 runs; esc10, folds 0, 1, 2, 3, 4; n = 1, 2, 5, 10, 20; VGG, proto; 1 run(s) each'."""
         folds = '; '.join(f'{dataset}, folds {", ".join(map(str, folds))}' for dataset, folds in self.folds.items())
         return (f'plan {self.name}: {len(jobs)} runs; {folds}; n = {", ".join(map(str, self.config["n_shots"]))}; '
                 f'{", ".join(self.methods)}; {self.config["num_experiment_runs"]} run(s) each')

@@ -15,6 +15,7 @@ from experiment import Busy
 from shared import UserError, end_with, make_folder
 
 POLL = 0.5  # seconds between looks at experiments that other commands hold
+MOST_FAILURES = 3  # of a device, one after the other
 
 
 class Unfit(Exception):
@@ -45,11 +46,16 @@ def environments(config):
 
 
 def check_gpu():
-    """Raise UserError if TensorFlow finds no GPU in this process: it would go on without a word, on the CPU."""
-    from backend import tf  # it takes seconds to start
+    """Raise UserError unless TensorFlow finds a GPU in this process and can compute on it: it would go on on the CPU, or fail in every run."""
+    from backend import INSTALL_CUDA, tf  # it takes seconds to start
     if not tf.config.list_physical_devices('GPU'):
-        raise UserError('TensorFlow finds no such GPU: choose among those that `nvidia-smi -L` lists, install '
-                        "'tensorflow[and-cuda]==2.21.0', or use processes=2 to share the CPU")
+        raise UserError(f'TensorFlow finds no such GPU: choose among those that `nvidia-smi -L` lists, install the CUDA libraries '
+                        f'({INSTALL_CUDA}), or use processes=2 to share the CPU')
+    try:
+        tf.nn.conv2d(tf.ones((1, 8, 8, 1)), tf.ones((3, 3, 1, 1)), 1, 'SAME').numpy()
+    except tf.errors.OpError as problem:
+        raise UserError(f'TensorFlow cannot compute on this GPU ({problem.message.splitlines()[0]}): `nvidia-smi` shows whether another '
+                        f'program uses its memory; choose other GPUs with gpus=') from None
 
 
 def run(function, jobs, environments, log, check=None):
@@ -57,6 +63,8 @@ def run(function, jobs, environments, log, check=None):
 
     Jobs are begun in their order; those of one experiment wait for each other. What a lost process was doing, and the later jobs of
     that experiment, are left to the others, which do them last; if another process is lost with the same job, that job fails.
+    The same holds for a job whose outcome has a true attribute `device_failed`. A process with MOST_FAILURES such outcomes in a row
+    is stopped if there are others: a job fails faster than it succeeds, so that an unusable GPU would use up all jobs.
 
     Args:
         function: a function of a module. `before` is what it gave for the previous job of the same experiment, None for the first. If
@@ -68,7 +76,7 @@ def run(function, jobs, environments, log, check=None):
 
     Raises UserError when all processes are lost and there are jobs left.
     """
-    waiting, last, lost, busy, retry = list(jobs), {}, {}, set(), 0.0
+    waiting, last, lost, busy, retry = list(jobs), {}, set(), set(), 0.0
     needed = list(environments.items())[:len({job.experiment for job in jobs})]
     make_folder(log.parent)
     with contextlib.ExitStack() as stack:
@@ -87,8 +95,8 @@ def run(function, jobs, environments, log, check=None):
             yield from ended  # now that all processes have something to do
             ended = []
             if not working:
-                raise UserError(f'all processes have ended, {len(waiting)} runs are left: start the same command again, it goes on where '
-                                f'they stopped. {log} has what they printed')
+                raise UserError(f'all processes have ended, {len(waiting)} runs are left: start the same command again, it continues where '
+                                f'they stopped. Their output is in {log}')
             for process in connection.wait(working, timeout=POLL if busy else None):
                 job, process.job = process.job, None
                 try:
@@ -105,6 +113,16 @@ def run(function, jobs, environments, log, check=None):
                     busy.add(job.experiment)
                     retry = time.monotonic() + POLL
                     continue
+                process.failures = process.failures + 1 if getattr(outcome, 'device_failed', False) else 0
+                if process.failures and len(working) > 1:
+                    if process.failures == MOST_FAILURES:
+                        working.remove(process)
+                        process.stop()
+                        tqdm.write(f'{process.name} is not used any more, because its device failed in {MOST_FAILURES} runs one after the '
+                                   f'other ({outcome.message}): {len(working)} left')
+                    if job not in lost:
+                        put_back(job, lost, waiting)
+                        continue
                 last[job.experiment] = outcome
                 ended.append((job, outcome))
         yield from ended
@@ -115,7 +133,7 @@ def lose(process, job, lost, waiting, left):
 
     Args:
         job: what it was doing; None: nothing.
-        lost: dictionary job -> number of processes that were lost with it.
+        lost: set of the jobs with which a process was lost before.
         waiting: jobs that nobody does so far; those of the same experiment are moved to its end.
         left: number of the other processes.
     """
@@ -123,15 +141,20 @@ def lose(process, job, lost, waiting, left):
     if job is None:
         tqdm.write(f'{told}: {left} left')
         return None
-    lost[job] = lost.get(job, 0) + 1
-    if lost[job] == 2:
+    if job in lost:
         tqdm.write(f'{told} during {job}: {left} left')
         return UserError(f'two processes ended during this run, the second one: {told}. Perhaps there was not enough memory: start the same '
                          f'command with fewer processes')
-    waiting[:] = [other for other in waiting if other.experiment != job.experiment] + [
-        job, *(other for other in waiting if other.experiment == job.experiment)]
+    put_back(job, lost, waiting)
     tqdm.write(f'{told} during {job}: {left} left, which take over its runs')
     return None
+
+
+def put_back(job, lost, waiting):
+    """Move a job and those of the same experiment to the end of the waiting ones, and note the job in `lost`."""
+    lost.add(job)
+    waiting[:] = [other for other in waiting if other.experiment != job.experiment] + [
+        job, *(other for other in waiting if other.experiment == job.experiment)]
 
 
 @contextlib.contextmanager
@@ -149,12 +172,12 @@ def stopped_by(number):
 class Process:
     """A process that does one job after the other; it is stopped when the block ends.
 
-    Attributes: name, job (what it is doing; None: nothing).
+    Attributes: name, job (what it is doing; None: nothing), failures (of its device, one after the other).
     """
 
     def __init__(self, name, variables, function, log, check):
         context = multiprocessing.get_context('spawn')  # a fork of a process with threads may hang
-        self.name, self.job = name, None
+        self.name, self.job, self.failures = name, None, 0
         self._pipe, other = context.Pipe()
         self._process = context.Process(target=serve, args=(other, function, log, name, check, os.getpid()), daemon=True)
         before = {key: os.environ.get(key) for key in variables}
@@ -172,6 +195,10 @@ class Process:
         return self
 
     def __exit__(self, *_):
+        self.stop()
+
+    def stop(self):
+        """End the process, whatever it is doing."""
         self._pipe.close()
         self._process.terminate()
         self._process.join(5)

@@ -119,7 +119,7 @@ def overview(rows, dataset, picture, missing=()):
         names = set(rows['method'][rows['dataset'] == dataset])
         variants = len({name.partition(',')[0] for name in names}) < len(names)
         text += [f'![{dataset}: accuracy over the number of training clips per class]({picture})', 'Bars: 95 % intervals.'
-                 + ' Hollow markers and broken lines: variants of a method, e.g. "VGG, new statistics".' * variants]
+                 + ' Hollow markers and dashed lines: variants of a method, e.g. "VGG, new statistics".' * variants]
     return text
 
 

@@ -12,7 +12,7 @@ from shared import UserError, atomic, data_folder, listing, locked
 
 COLUMNS = ['date', 'experiment', 'model', 'run', 'method', 'dataset', 'fold', 'n_shot', 'seed', 'accuracy', 'accuracy_low',
            'accuracy_high', 'correct', 'clips', 'train_seconds', 'test_seconds', 'data', 'config_hash']
-# keys that came later, with the value that computes what was computed without them: then they do not count in the configuration hash
+# keys that earlier versions lacked, and the value with which the result is the same as without the key. A key with this value is not hashed
 LATER = {'statistics_passes': 0}
 NUMBERS = {**dict.fromkeys(('run', 'fold', 'seed', 'correct', 'clips'), int),
            **dict.fromkeys(('accuracy', 'train_seconds', 'test_seconds'), float)}
@@ -52,10 +52,10 @@ def data_hash(data):
 # ---- rows ------------------------------------------------------------------------------------------------------------
 
 def result_row(folder, run, method, config, accuracy, clips, train_seconds, test_seconds):
-    """One row of results.tsv (dictionary with COLUMNS); `folder` is the model's."""
+    """One row of results.tsv (dictionary with COLUMNS); `folder` is the model's. The date is UTC, so that machines and seasons agree."""
     correct = round(accuracy * clips)
     low, high = accuracy_interval(correct, clips)
-    return {'date': time.strftime('%Y-%m-%d %H:%M:%S'), 'experiment': folder.parent.name, 'model': folder.name, 'run': run,
+    return {'date': time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime()), 'experiment': folder.parent.name, 'model': folder.name, 'run': run,
             'method': method,
             **{key: config[key] for key in ('dataset', 'fold', 'n_shot', 'seed')}, 'accuracy': round(accuracy, 6),
             'accuracy_low': round(low, 4), 'accuracy_high': round(high, 4), 'correct': correct, 'clips': clips,
@@ -75,7 +75,7 @@ def add_results(rows):
             if set(old[again].itertuples(index=False)) == set(new.itertuples(index=False)):
                 return
             new = pd.concat([old[~again], new])
-        with atomic(results_path()) as temporary:
+        with atomic(results_path(), durable=True) as temporary:
             new.to_csv(temporary, sep='\t', index=False)
 
 

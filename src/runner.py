@@ -17,18 +17,25 @@ import processes
 from experiment import Busy
 from methods import method_of, start_tensorflow
 from results import experiments_folder, results_so_far
-from shared import NO_PLACE, PROGRESS, UserError, data_folder, locked, make_folder, write_table
+from shared import NO_PLACE, OUT_OF_MEMORY, PROGRESS, UserError, data_folder, locked, make_folder, out_of_memory, write_table
 
+# errors of TensorFlow that come from the device: its memory is full, its driver or a library fails
+DEVICE_ERRORS = OUT_OF_MEMORY, 'InternalError', 'UnknownError', 'FailedPreconditionError'
 BAR = '{desc}: {n_fmt} of {total_fmt} runs |{bar}| {elapsed} elapsed{postfix}'
 
 
 @dataclass
 class Outcome:
-    """How a run ended: its accuracy, or None and the message why it failed; the seconds that it took; whether another process ran it."""
+    """How a run ended.
+
+    Attributes: accuracy (None if it failed), seconds (that it took), message (why it failed), elsewhere (whether another process ran
+    it), device_failed (whether it failed because the device did: see processes.run).
+    """
     accuracy: float | None
     seconds: float
     message: str = ''
     elsewhere: bool = False
+    device_failed: bool = False
 
 
 def run(plan, jobs, pending, after_round):
@@ -131,24 +138,30 @@ def outcome_of(answer):
 
 def shared_outcomes(jobs, log):
     """Yield (job, Outcome) of each job. Jobs whose experiment another process holds are postponed until it has ended."""
-    last, pending = {}, jobs
+    last, pending, told, pause = {}, jobs, set(), processes.POLL
     while pending:
         busy = []
         for job in pending:
             with contextlib.redirect_stdout(log), contextlib.redirect_stderr(sys.stderr if sys.stderr.isatty() else WithoutCursor(sys.stderr)):
-                print(f'\n{time.strftime("%Y-%m-%d %H:%M:%S")}  {job}')
+                if job not in told:
+                    print(f'\n{time.strftime("%Y-%m-%d %H:%M:%S")}  {job}')
                 try:
                     outcome = run_job(job, str(data_folder()), last.get(job.experiment), wait=False)
                 except Busy as experiment:
-                    print(f'another process works on {experiment}: postponed')
+                    if job not in told:
+                        print(f'another process works on {experiment}: postponed')
+                    told.add(job)
                     busy.append(job)
                     continue
                 finally:
                     log.flush()
             last[job.experiment] = outcome
             yield job, outcome
-        if len(busy) == len(pending):
-            time.sleep(processes.POLL)
+        if len(busy) == len(pending):  # each look reads all results: a busy file system gets them more and more rarely
+            time.sleep(pause)
+            pause = min(2 * pause, 10)
+        else:
+            pause = processes.POLL
         pending = busy
 
 
@@ -163,7 +176,7 @@ def run_job(job, folder, before=None, wait=True):
 
     Raises OSError when nothing can be written any more.
     """
-    begin, accuracy, message, elsewhere = time.perf_counter(), None, '', False
+    begin, accuracy, message, elsewhere, device_failed = time.perf_counter(), None, '', False, False
     try:
         if str(data_folder()) != folder:  # a worker that joined after cluster.check
             raise UserError(f'the worker has another DATA_FOLDER, {data_folder()}: start it with DATA_FOLDER={folder}')
@@ -184,15 +197,16 @@ def run_job(job, folder, before=None, wait=True):
         if isinstance(problem, OSError) and problem.errno in NO_PLACE:
             raise
         print(traceback.format_exc())
-        message = describe(problem)
+        message, device_failed = describe(problem), type(problem).__name__ in DEVICE_ERRORS
     if message:
         print(message)
-    return Outcome(accuracy, time.perf_counter() - begin, message, elsewhere)
+    return Outcome(accuracy, time.perf_counter() - begin, message, elsewhere, device_failed)
 
 
 def describe(problem):
     """An exception as a line of text."""
-    return ' '.join(f'{type(problem).__name__}: {problem}'.split())
+    text = out_of_memory(problem) if type(problem).__name__ == OUT_OF_MEMORY else f'{type(problem).__name__}: {problem}'
+    return ' '.join(text.split())
 
 
 start_tensorflow_once = functools.cache(start_tensorflow)  # in a process, whatever it runs

@@ -10,6 +10,8 @@ from patches import count_patches, grid, padded_lengths, patch_batches, prefetch
 from sliding import NoSlidingForm, make_slider
 from training import cut_patches, frames_spec
 
+MOST_KEPT = 5e8  # bytes of a validation set that stay on the device: UrbanSound8K's takes 7e7, TUT's 3e8
+
 
 def make_scorer(model):
     """A compiled score(frames, starts) -> logits (N, C), or embeddings (N, D), in evaluation mode."""
@@ -70,13 +72,28 @@ class Scorer:
                 print(f'{"scoring" if part == "test" else "validation"}: ' +
                       ('sliding window' if chosen else f'patch by patch ({reason or fewer})'))
 
-    def batches(self, representation, keys, config, part, mean=None, std=None):
-        """Logits of all patches of the clips `keys`: yields (logits (B, C) float32, clip numbers (B,) int64)."""
+    def inputs(self, representation, keys, config, part, mean=None, std=None):
+        """The batches of all patches of the clips `keys`, for the way in which their set is scored: see patches.patch_batches."""
         slide, hop = self._slide[part], config[f'{part}_hop']
         size = frames_at_once(config, part) if slide else config[f'{part}_batch_size']
-        batches = patch_batches(representation, keys, config, hop, size, mean, std, by_frames=slide is not None)
-        for frames, starts, clip in prefetch(batches):
-            yield (slide or self._patch_by_patch)(frames, starts).numpy(), clip
+        return patch_batches(representation, keys, config, hop, size, mean, std, by_frames=slide is not None)
+
+    def keep(self, representation, keys, config, part, mean=None, std=None):
+        """The same on the device, for a set that is scored after every epoch (list); None if they take more than MOST_KEPT bytes."""
+        if padded_lengths(representation, keys, config).sum() * representation.bands(next(iter(keys))) * 4 > MOST_KEPT:
+            return None
+        return [(tf.constant(frames), tf.constant(starts), clip)
+                for frames, starts, clip in self.inputs(representation, keys, config, part, mean, std)]
+
+    def logits(self, part, inputs):
+        """Logits of batches of patches, from `inputs` or `keep`: yields (logits (B, C) float32, clip numbers (B,) int64)."""
+        forward = self._slide[part] or self._patch_by_patch
+        if isinstance(inputs, list):  # nothing to read: all passes are begun before the first result is awaited
+            found = [(forward(frames, starts), clip) for frames, starts, clip in inputs]
+        else:
+            found = ((forward(frames, starts), clip) for frames, starts, clip in prefetch(inputs))
+        for logits, clip in found:
+            yield logits.numpy(), clip
 
 
 def frames_at_once(config, part):
@@ -96,7 +113,7 @@ def pays(work, representation, keys, config, part):
     return work.frame * frames + work.patch * patches < work.plain * patches
 
 
-def score_clips(scorer, split, labels, config, part, statistics, bar=None):
+def score_clips(scorer, split, labels, config, part, statistics, bar=None, kept=None):
     """Mean softmax probabilities of clips over all their patches.
 
     Args:
@@ -106,11 +123,12 @@ def score_clips(scorer, split, labels, config, part, statistics, bar=None):
         part: 'val' or 'test', chooses hop and batch size in `config`.
         statistics: (mean, std) of the input normalisation.
         bar: progress bar that counts clips, or None.
+        kept: from Scorer.keep with the same arguments; None: the clips are read.
 
     Returns scores (S, C) float64 and the mean cross-entropy over patches.
     """
     truth, means, costs = np.array(list(labels.values())), evaluation.MeanPerClip(len(labels), len(split.classes)), []
-    for logits, clip in scorer.batches(split.representation, labels, config, part, *statistics):
+    for logits, clip in scorer.logits(part, kept or scorer.inputs(split.representation, labels, config, part, *statistics)):
         log_probabilities = log_softmax(logits, axis=1)
         means.add(np.exp(log_probabilities), clip)
         costs.append(-log_probabilities[np.arange(len(clip)), truth[clip]])

@@ -1,7 +1,7 @@
 """Index and ground-truth files, and the small helpers that every script needs.
 
-Legend of array shapes in this repository: S clips, N patches, F frames of a patch, T frames of a clip, M mel bands,
-C classes, K shots (clips per class), D embedding size.
+Legend of array shapes in this repository: S clips, N patches (or vectors), B patches of a batch, P and Q patches of the support and the query
+set, W windows of a clip, F frames of a patch, T frames of a clip, M mel bands, C classes, D embedding size.
 """
 import contextlib
 import errno
@@ -24,6 +24,8 @@ PROGRESS = {'mininterval': 0.2 if sys.stderr.isatty() else 30, 'dynamic_ncols': 
 
 # errors of an OSError after which nothing more can be written
 NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+
+OUT_OF_MEMORY = 'ResourceExhaustedError'  # name of TensorFlow's error: to import TensorFlow takes seconds
 
 
 class UserError(Exception):
@@ -51,6 +53,17 @@ def run_script(main):
             sys.exit(f'\nerror: {error}. Make room or correct the permissions, or choose another place (environment variable '
                      f'DATA_FOLDER, now {data_folder()}), and start the same command again: finished work is kept')
         raise
+    except Exception as error:
+        if type(error).__name__ != OUT_OF_MEMORY:
+            raise
+        sys.exit(f'\nerror: {out_of_memory(error)}')
+
+
+def out_of_memory(error):
+    """What TensorFlow's error of that kind means to the user, with the remedy (str)."""
+    return (f'the memory of the device is not enough ({str(error).splitlines()[0]}): if it is a GPU, `nvidia-smi` shows whether another '
+            f'program uses it; else give those of the keys batch_size, test_batch_size, val_batch_size, max_patches_per_class and filters '
+            f'that the method has smaller values, and start the same command again')
 
 
 def data_folder():
@@ -87,11 +100,12 @@ def make_folder(folder):
 
 
 @contextlib.contextmanager
-def atomic(path):
+def atomic(path, durable=False):
     """Yield a temporary path beside `path`. It replaces `path` when the block succeeds and is deleted when it fails.
 
     A killed process leaves at most the temporary file, which the next attempt overwrites. The suffix is kept, because some
     writers (Keras, matplotlib) choose the format by it. Processes that write the same file at the same time need a lock.
+    durable: the file survives a power failure, too. It takes milliseconds more.
     """
     path = Path(path)
     make_folder(path.parent)
@@ -99,10 +113,23 @@ def atomic(path):
     temporary = path.with_name('.tmp-' + name)
     try:
         yield temporary
+        if durable:
+            sync(temporary)
         os.replace(temporary, path)
+        if durable:
+            sync(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sync(path):
+    """Wait until a file, or the names in a folder, are on the disk."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 @functools.cache
@@ -122,9 +149,27 @@ def end_with(parent):
 def locked(path):
     """Hold a lock file, created if necessary: other processes that ask for it wait until the block ends."""
     make_folder(path.parent)
-    with open(path, 'w') as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with take_lock(path):
         yield
+
+
+def take_lock(path, wait=True):
+    """An open file that holds the lock of a lock file, created if necessary, until it is closed or the process ends.
+
+    While another process holds the lock: waits for it, or, with wait=False, returns None.
+    """
+    file = open(path, 'w')
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        file.close()
+        return None
+    except OSError as problem:
+        file.close()
+        raise UserError(f'{path} cannot be locked ({problem.strerror}), so that two processes could write the same file: mount this file '
+                        f'system with locks (Lustre: option flock; NFS: without nolock), or choose another DATA_FOLDER, now '
+                        f'{data_folder()}') from None
+    return file
 
 
 def signature(path):
@@ -134,9 +179,9 @@ def signature(path):
     return '' if recent else f'{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}'
 
 
-def once_per_file(function):
-    """The function of a path, whose results are kept for as long as their file stays the same."""
-    known = functools.lru_cache(lambda path, _: function(path))
+def once_per_file(function, size=128):
+    """The function of a path. The results of the last `size` files are kept for as long as their file stays the same."""
+    known = functools.lru_cache(size)(lambda path, _: function(path))
 
     @functools.wraps(function)
     def kept(path):
@@ -196,9 +241,9 @@ def _file_digest(path):
 _known_digest = once_per_file(_file_digest)  # recordings are long, and have many parts
 
 
-def write_text(path, text):
-    """Write `text` to `path`, whole or not at all."""
-    with atomic(path) as temporary:
+def write_text(path, text, durable=False):
+    """Write `text` to `path`, whole or not at all. `durable` as in atomic."""
+    with atomic(path, durable) as temporary:
         temporary.write_text(text, encoding='utf-8')
 
 

@@ -73,8 +73,8 @@ class Columns:
     def convolve(self, kernel, bias, padding, activation):
         """After a convolution with kernel (height, width, C, filters), bias (filters,) or None, and an activation.
 
-        The shared columns are convolved with gaps of the stride. With zero padding, `before` more columns at the left and
-        `after` more at the right see zeros; all that are no longer shared come from patches that are a few columns wide.
+        The shared columns are convolved with gaps of the stride. With zero padding, `before` further output columns at the left
+        and `after` at the right depend on zeros. The columns that are not shared are computed from the few columns at each end of every patch.
         """
         height, width = kernel.shape[:2]
         before, after, low, high = ((height - 1) // 2, height // 2, (width - 1) // 2, width // 2) if padding == 'same' else [0] * 4

@@ -56,6 +56,7 @@ def train_run(network, scorer, config, split, run, folder):
     # network
     model, step, learning_rate = network.model, network.train_step, tf.constant(config['learning_rate'], tf.float32)
     best_accuracy, best_weights = -1.0, None
+    kept = None if split.val is None else scorer.keep(split.representation, split.val, config, 'val', *statistics)
     validated = ['val_cost', 'val_accuracy'] if split.val is not None else []
     log = Log(folder / 'train_log.tsv', ['epoch', 'train_cost', *validated, 'epoch_time', 'learning_rate', *log_learn_values(model)])
     # training: epoch 1 only evaluates the untrained model
@@ -70,7 +71,7 @@ def train_run(network, scorer, config, split, run, folder):
             seconds = time.perf_counter() - epoch_begin
             if split.val is not None:
                 estimate(network, frames, clips, config, run)
-                scores, val_cost = score_clips(scorer, split, split.val, config, 'val', statistics)
+                scores, val_cost = score_clips(scorer, split, split.val, config, 'val', statistics, kept=kept)
                 accuracy = float(np.mean(scores.argmax(axis=1) == list(split.val.values())))
                 validated = [val_cost, accuracy]
                 if accuracy >= best_accuracy:  # of equal ones the latest, as in the study

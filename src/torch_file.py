@@ -52,7 +52,7 @@ class TensorUnpickler(pickle.Unpickler):
         self.archive, self.folder, self.storages = archive, files[0].removesuffix('data.pkl'), {}
         order = self.folder + 'byteorder'
         if order in archive.namelist() and self.read('byteorder') != b'little':
-            raise UserError('its values are not little-endian: save it again on another machine')
+            raise UserError('its values are not little-endian: save it again on a little-endian machine, e.g. with an x86 processor')
         super().__init__(io.BytesIO(self.read('data.pkl')))
 
     def read(self, name):

@@ -1,6 +1,8 @@
 """Experiment folders: begin, continue, lock, find."""
+import errno
 import itertools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import experiment
+import shared
 from experiment import Experiment, find_experiment, finished_models, stamped
 from results import experiments_folder
 from shared import UserError, write_json
@@ -53,6 +56,28 @@ def test_an_unfinished_experiment_is_continued(data_folder, capsys):
     second = Experiment.start(CONFIG)
     assert second.id == first.id and second.models() == first.models()
     assert capsys.readouterr().out == f'continuing {first.id}: 1 of 2 runs are finished\n'
+
+
+def test_a_finished_run_is_on_the_disk_before_it_counts(data_folder, monkeypatch):
+    first, synced = begun(), []
+    model = first.new_model()
+    (model / 'model.json').write_text('{}')
+    fsync = os.fsync
+    monkeypatch.setattr(os, 'fsync', lambda file: (synced.append((os.readlink(f'/proc/self/fd/{file}'), first.models())), fsync(file)))
+    first.finish_model(model)
+    assert synced == [(str(model / 'model.json'), []), (str(first.folder / '.tmp-models.list'), []), (str(first.folder), [model.name])]
+
+
+def test_a_file_system_without_locks_is_refused(data_folder, monkeypatch):
+    begun()
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, 'No locks available')
+    monkeypatch.setattr(shared.fcntl, 'flock', refuse)
+    with pytest.raises(UserError, match=r'cannot be locked \(No locks available\).*Lustre: option flock; NFS: without nolock'):
+        Experiment.start(CONFIG)
+    with pytest.raises(UserError, match='cannot be locked'):
+        shared.take_lock(data_folder / '.lock', wait=False)
 
 
 def test_a_finished_experiment_is_not_continued(data_folder):

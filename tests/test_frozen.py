@@ -1,6 +1,7 @@
 """Frozen embeddings: frozen.py, knn_audioset.py and the others with mn04 and YAMNet, and the classifiers by another way."""
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -87,6 +88,27 @@ def test_every_entry_is_complete(name):
             windows = network.front_end.windows(network.front_end.from_samples(samples))
             assert windows.shape[2] == network.shape[1] and windows.shape[1] == (network.shape[0] or windows.shape[1])
             assert layer(windows).shape == (len(windows), size)
+
+
+@pytest.mark.parametrize('name', ['mn04', 'yamnet'])
+def test_an_embedding_is_the_same_bits_in_every_batch(name):
+    random, compiled = np.random.default_rng(1), embeddings.compiled(pretrained_network(name))
+    shape = (96, 128) if name == 'mn04' else (1, 96, 64)  # as stored
+    arrays = {key: random.normal(size=shape).astype(np.float32) for key in 'abcdefg'}
+    stand_in = SimpleNamespace(open=lambda key, flat: arrays[key])
+    embed = lambda keys, size: dict(embeddings.embed_clips(compiled, keys, stand_in, {'network': name, 'test_batch_size': size}))
+    together = embed(list(arrays), 7)
+    assert len({rows.tobytes() for rows in together.values()}) == 7
+    for keys, size in ((list(arrays), 3), (['e', 'c'], 2), *((list(key), 7) for key in arrays)):  # also batches of one window
+        for key, rows in embed(keys, size).items():
+            np.testing.assert_array_equal(rows, together[key])
+
+
+def pretrained_network(name):
+    """A network with random weights, which is used as embeddings.embedder uses it."""
+    model = embeddings.network({'network': name, 'checkpoint': None, 'embedding_layer': 'embedding', 'pretrained_factor': 1.0})
+    mobilenet.fold_normalisation(model)
+    return model
 
 
 def test_embedding_layers_that_a_network_does_not_have():

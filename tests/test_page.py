@@ -69,7 +69,7 @@ def test_a_class_without_test_clips_is_left_out():
     assert diagnosis.learning_curves(pd.DataFrame(rows))['class'].tolist() == ['a']
     table = decisions(['a'] * 4, ['a', 'a', 'a', 'b'], np.full((4, 3), 1 / 3), ['a', 'b', 'c'])
     figures_of = diagnosis.per_class(table, ['a', 'b', 'c'], {})
-    assert page_module.advice(figures_of, 'clips') == ' Collect more a: with 4 clips, its figures are the least certain.'
+    assert page_module.advice(figures_of, 'clips') == ' Collect more clips of a: with 4 clips, its figures are the least certain.'
     assert [row[3:] for row in page_module.class_table(figures_of)['rows'][1:]] == [['', '', '']] * 2
 
 

@@ -2,6 +2,7 @@
 import os
 import signal
 import time
+import types
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,15 @@ def work(task, before):
     return task.number, before and before[0], os.environ['CUDA_VISIBLE_DEVICES']
 
 
+def work_on_a_device(task, before):
+    """A job fails on GPU 4, whatever it is; that of the experiment 'large' fails on every GPU."""
+    gpu = os.environ['CUDA_VISIBLE_DEVICES']
+    failed = gpu == '4' or task.experiment == 'large'
+    if not failed:
+        time.sleep(0.3)  # a failure is faster than a success
+    return types.SimpleNamespace(device_failed=failed, message='out of memory' if failed else '', gpu=gpu, before=before)
+
+
 def refuse():
     raise UserError('no GPU here')
 
@@ -75,6 +85,23 @@ def test_a_job_that_ends_its_processes_fails_and_the_others_are_done_before(tmp_
     assert [ended[task][0] for task in tasks[1:]] == [0, 0]
     with pytest.raises(UserError, match='all processes have ended, 1 runs are left: start the same command again'):
         list(processes.run(work, tasks[:1], gpus(0), tmp_path / 'log'))
+
+
+def test_a_device_that_fails_costs_no_job(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    tasks = [Task(name, number, tmp_path) for name in ('large', *'abcdef') for number in range(2)]
+    ended = dict(processes.run(work_on_a_device, tasks, gpus(4, 7), tmp_path / 'log'))
+    assert set(ended) == set(tasks)
+    for task, outcome in ended.items():
+        assert outcome.device_failed == (task.experiment == 'large') and (outcome.device_failed or outcome.gpu == '7')
+        assert (outcome.before is None) == (task.number == 0)  # in order, after the job was put back
+    told, = capsys.readouterr().out.splitlines()
+    assert told == 'GPU 4 is not used any more, because its device failed in 3 runs one after the other (out of memory): 1 left'
+
+
+def test_the_last_device_is_not_given_up(tmp_path):
+    tasks = [Task('large', number, tmp_path) for number in range(5)]
+    assert [outcome.device_failed for _, outcome in processes.run(work_on_a_device, tasks, gpus(0), tmp_path / 'log')] == [True] * 5
 
 
 def test_processes_that_cannot_work_end_a_plan(tmp_path):

@@ -2,6 +2,8 @@
 import json
 import subprocess
 import sys
+import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import config_file
 import experiment
 from configuration import configure
 from conftest import CLASSES
-from results import COLUMNS, add_results, config_hash, experiments_folder, read_results
+from results import COLUMNS, add_results, config_hash, experiments_folder, read_results, result_row
 from shared import UserError, write_dataset
 
 
@@ -63,6 +65,18 @@ def test_texts_stay_texts(data_folder, value):
     add_results([row('m0', config_hash=value)])
     add_results([row('m1', config_hash=value)])
     assert [str(text) for text in read_results()['config_hash']] == [value] * 2
+
+
+def test_dates_are_those_of_one_clock_everywhere(data_folder, monkeypatch):
+    config = {'method': 'sl_train', 'dataset': 'toy', 'fold': 0, 'n_shot': 5, 'seed': 0, 'data': {}}
+    for zone in ('UTC', 'America/New_York', 'Asia/Tokyo'):
+        monkeypatch.setenv('TZ', zone)
+        time.tzset()
+        date = result_row(Path('fold_0_1/model_fold0_2'), 0, 'VGG', config, 0.5, 10, 1.0, 1.0)['date']
+        age = datetime.now(timezone.utc) - datetime.fromisoformat(date).replace(tzinfo=timezone.utc)
+        assert age < timedelta(minutes=5)
+    monkeypatch.undo()
+    time.tzset()
 
 
 def test_no_results_yet(data_folder):

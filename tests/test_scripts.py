@@ -6,13 +6,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
 import commands
 import diagnosis
+import runner
+import shared
 from commands import (
     CLASSES,
     FAST,
@@ -807,6 +811,48 @@ def test_a_processor_without_avx_is_named(tmp_path):
                 check_processor('x86_64', tmp_path / 'cpuinfo')
         else:
             check_processor('x86_64', tmp_path / 'cpuinfo')
+
+
+def test_a_gpu_that_tensorflow_does_not_find_is_told(tmp_path, monkeypatch):
+    import backend
+    driver = tmp_path / 'gpus'
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    assert backend.unused_gpu(driver) == ''
+    (driver / '0000:01:00.0').mkdir(parents=True)
+    assert backend.unused_gpu(driver).endswith(f"(.venv/bin/pip install 'tensorflow[and-cuda]=={backend.tf.__version__}'). "
+                                               'CUDA_VISIBLE_DEVICES=-1 hides the GPU and this warning')
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '3')
+    assert ', or CUDA_VISIBLE_DEVICES=3 names none of those' in backend.unused_gpu(driver)
+    for hidden in ('', '-1'):
+        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', hidden)
+        assert backend.unused_gpu(driver) == ''
+
+
+def test_memory_of_a_device_that_is_not_enough(monkeypatch):
+    from backend import tf
+    error = tf.errors.ResourceExhaustedError(None, None, 'OOM when allocating\nhint')
+
+    def fail(*_):
+        raise error
+    with pytest.raises(SystemExit, match=r'error: the memory of the device is not enough \(OOM when allocating\): .*nvidia-smi.*smaller'):
+        shared.run_script(fail)
+    monkeypatch.setattr(runner, 'run_experiment', fail)
+    monkeypatch.setattr(runner, 'results_so_far', lambda: None)
+    monkeypatch.setattr(runner.plans, 'rows_of', lambda *_: pd.DataFrame())
+    run = lambda: runner.run_job(SimpleNamespace(config={}), str(shared.data_folder()))
+    assert run().device_failed and run().message.startswith('the memory of the device is not enough (OOM')
+    error = tf.errors.InternalError(None, None, 'cuDNN failed')
+    assert run().device_failed and run().message == 'InternalError: cuDNN failed'
+    error = tf.errors.InvalidArgumentError(None, None, 'shapes')
+    assert not run().device_failed
+
+
+def test_computations_are_repeatable_and_exact():
+    import backend
+    backend.set_up_device()
+    assert not backend.tf.config.experimental.tensor_float_32_execution_enabled()
+    with pytest.raises(RuntimeError, match='require a seed to be set when determinism is enabled'):
+        backend.tf.random.normal((3,))
 
 
 def test_a_reader_that_has_seen_enough(tones):

@@ -75,7 +75,7 @@ class Arrays(dict):
 
 def scored(scorer, arrays, config, part='test'):
     """Logits of all patches by a Scorer, clip by clip (list of arrays)."""
-    logits, clips = zip(*scorer.batches(arrays, list(arrays), config, part))
+    logits, clips = zip(*scorer.logits(part, scorer.inputs(arrays, list(arrays), config, part)))
     logits, clips = np.concatenate(logits), np.concatenate(clips)
     return [logits[clips == number] for number in range(len(arrays))]
 

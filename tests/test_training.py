@@ -9,6 +9,7 @@ from scipy.special import log_softmax, softmax
 
 import models_proto
 import models_sl
+import scoring
 from backend import keras, set_up_device, tf
 from layers import BatchNormalization, FrameNormalization, NormalizedConv2D, Seeds
 from network import count_parameters, load_weights, randomise
@@ -314,6 +315,21 @@ def test_clip_scores_are_mean_probabilities_over_patches(hop, batch_size):
     assert scores.shape == (3, 3) and scores.dtype == np.float64
     np.testing.assert_allclose(scores, expected, rtol=1e-4)
     assert cost == pytest.approx(np.mean(costs), rel=1e-4)
+
+
+def test_a_set_that_stays_on_the_device_has_the_same_scores(monkeypatch):
+    arrays = {key: random(length, 6, seed=length) for key, length in (('a', 2), ('b', 4), ('c', 30))}
+    labels, split = {'c': 2, 'a': 0, 'b': 1}, types.SimpleNamespace(classes=['x', 'y', 'z'], representation=types.SimpleNamespace(
+        open=arrays.__getitem__, bands=lambda key: arrays[key].shape[1]))
+    config = {'n_frames': 4, 'pad_short': 'repeat-pad', 'pre_processing': None, 'val_hop': 1, 'val_batch_size': 5}
+    scorer = Scorer(Forms(tiny()), config, split.representation, val=labels)
+    kept = scorer.keep(split.representation, labels, config, 'val', 0.5, 2.0)
+    read, again = (score_clips(scorer, split, labels, config, 'val', (0.5, 2.0), kept=given) for given in (None, kept))
+    assert len(kept) > 2
+    np.testing.assert_array_equal(read[0], again[0])
+    assert read[1] == again[1]
+    monkeypatch.setattr(scoring, 'MOST_KEPT', 38 * 6 * 4 - 1)  # one byte less than what the padded clips take
+    assert scorer.keep(split.representation, labels, config, 'val', 0.5, 2.0) is None
 
 
 @pytest.fixture(scope='module')
