@@ -3,7 +3,6 @@
 An experiment folder is self-sufficient: its evaluation reads everything else there. models.list has a line per finished run.
 """
 import collections
-import functools
 import json
 import os
 import re

@@ -98,10 +98,10 @@ def test_an_embedding_is_the_same_bits_in_every_batch(name):
     stand_in = SimpleNamespace(open=lambda key, flat: arrays[key])
     embed = lambda keys, size: dict(embeddings.embed_clips(compiled, keys, stand_in, {'network': name, 'test_batch_size': size}))
     together = embed(list(arrays), 7)
-    assert len({rows.tobytes() for rows in together.values()}) == 7
+    assert len({values.tobytes() for values in together.values()}) == 7
     for keys, size in ((list(arrays), 3), (['e', 'c'], 2), *((list(key), 7) for key in arrays)):  # also batches of one window
-        for key, rows in embed(keys, size).items():
-            np.testing.assert_array_equal(rows, together[key])
+        for key, values in embed(keys, size).items():
+            np.testing.assert_array_equal(values, together[key])
 
 
 def pretrained_network(name):
