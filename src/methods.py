@@ -2,11 +2,10 @@
 
 A new kind of method is one more entry of METHODS; modules below this one know no script by name.
 """
+import importlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
 
 import config_file
 import embeddings
@@ -44,40 +43,23 @@ def fine_tuned_embeddings():
 
 # ---- how each method is trained ----------------------------------------------------------------------------------------
 
-def train_supervised(models):
-    def train(config, split, again=True, wait=True, score=True):
-        import supervised
-        return supervised.train(models(), config, split, again, score, wait)
-    return train
-
-
-def evaluate_supervised(models):
-    def evaluate(folder, config, split):
-        import supervised
-        # all weights come from the experiment
-        supervised.evaluate(models(), folder, {**config, 'checkpoint': None}, split)
-    return evaluate
-
-
-def train_prototypical(models):
-    def train(config, split, again=True, wait=True):
-        import prototypical
-        return prototypical.train(models(), config, split, again, wait)
-    return train
+def deferred(module, function, models):
+    """A function of a module with TensorFlow, called with models() and its arguments. The module is imported at the first call."""
+    return lambda *arguments, **options: getattr(importlib.import_module(module), function)(models(), *arguments, **options)
 
 
 def classify_mfcc(config, split, again=True, wait=True):
-    return shallow.train('knn_mfcc', 'nearest', shallow.stored_vectors(split), config, split, again, wait)
+    return shallow.train('knn_mfcc', shallow.stored_vectors(split), config, split, again, wait)
 
 
 def nearest_embeddings(config, split, again=True, wait=True):
     name = 'knn_audioset' if config['network'] == 'vggish' else f'{config["network"]} nearest'
-    return shallow.train(name, 'nearest', embeddings.of_split(split, config), config, split, again, wait)
+    return shallow.train(name, embeddings.of_split(split, config), config, split, again, wait)
 
 
 def classify_embeddings(config, split, again=True, wait=True):
     name = f'{config["network"]} {config["classifier"].replace("_", " ")}'
-    return shallow.train(name, config['classifier'], embeddings.of_split(split, config), config, split, again, wait)
+    return shallow.train(name, embeddings.of_split(split, config), config, split, again, wait)
 
 
 # ---- one model of all clips of a split: function (folder, config, split) that writes it, as Method.open reads it ---------
@@ -99,24 +81,10 @@ def fit_head(folder, config, split):
 
 
 def fit_mfcc(folder, config, split):
-    shallow.fit(folder, {key: np.array(split.representation.open(key))[None] for key in split.train}, config, split)
+    shallow.fit(folder, shallow.single_vectors(split.representation, split.train), config, split)
 
 
 # ---- trained models for other clips, see supervised.opened and Method.open ----------------------------------------------
-
-def open_supervised(models):
-    def opened(folder, config, bands):
-        import supervised
-        return supervised.opened(models(), folder, config, bands)
-    return opened
-
-
-def open_prototypical(models):
-    def opened(folder, config, bands):
-        import prototypical
-        return prototypical.opened(models(), folder, config, bands)
-    return opened
-
 
 def open_head(folder, config, bands):
     score, embed = shallow.opened(folder, config), embeddings.embedder(config)
@@ -125,7 +93,7 @@ def open_head(folder, config, bands):
 
 def open_mfcc(folder, config, bands):
     score = shallow.opened(folder, config)
-    return lambda arrays, names: score({name: arrays.open(name)[None] for name in names}, names)
+    return lambda arrays, names: score(shallow.single_vectors(arrays, names), names)
 
 
 # ---- registry --------------------------------------------------------------------------------------------------------
@@ -141,7 +109,8 @@ class Method:
         train: function (config, split, again, wait) -> id of the experiment, which has all its runs then.
         fit: function (folder, config, split) that fits one model to all training clips of a split and writes it into a folder.
         open: function (model folder, config, bands) -> function (representation.ArraysInMemory, names) -> scores of clips (S, C).
-        evaluate: function (folder, config, split) that scores trained models again; None: there is no script for that.
+        evaluate: function (folder, config, split) that scores trained models again; None: they are scored when they are trained, only.
+        evaluate_script: name of the script that does that. It also scores what `script` has trained.
         models: function () -> module of its networks, with build and name; None: no network learns.
         pretrained: whether it starts from a network of pretrained.NETWORKS.
         needs_weights: whether random weights (checkpoint=None) are no choice.
@@ -156,6 +125,7 @@ class Method:
     fit: Callable
     open: Callable
     evaluate: Callable | None = None
+    evaluate_script: str | None = None
     models: Callable | None = None
     pretrained: bool = False
     needs_weights: bool = False
@@ -210,29 +180,29 @@ class Method:
         return DataSplit.load(config, self.kind_of(config), parts or self.parts, expected, optional, opened)
 
 
-def supervised_method(group, script, kind, models, **more):
+def supervised_method(group, script, kind, models, evaluate_script, **more):
     """The Method of networks that learn to classify."""
-    train = train_supervised(models)
-    return Method(group, script, kind, train, fit_network(train, score=False), open_supervised(models), evaluate_supervised(models),
-                  models=models, **more)
+    train, opened, evaluate = (deferred('supervised', function, models) for function in ('train', 'opened', 'evaluate'))
+    return Method(group, script, kind, train, fit_network(train, score=False), opened, evaluate, evaluate_script, models=models,
+                  **more)
 
 
 def prototypical_method(group, script, kind, models, **more):
     """The Method of networks that learn to embed."""
-    train = train_prototypical(models)
-    return Method(group, script, kind, train, fit_network(train, 'prototypes.npz'), open_prototypical(models), models=models,
-                  similarities=lambda config: True, **more)
+    train, opened = (deferred('prototypical', function, models) for function in ('train', 'opened'))
+    return Method(group, script, kind, train, fit_network(train, 'prototypes.npz'), opened, models=models, similarities=lambda config: True,
+                  **more)
 
 
 METHODS = {method.group: method for method in (
-    supervised_method('config_sl', 'sl_train', representation.SPECTROGRAMS, cnns),
+    supervised_method('config_sl', 'sl_train', representation.SPECTROGRAMS, cnns, 'sl_evaluate.py'),
     prototypical_method('config_proto', 'proto', representation.SPECTROGRAMS, embedding_networks),
-    supervised_method('config_transfer', 'transfer_train', None, fine_tuned, pretrained=True),
+    supervised_method('config_transfer', 'transfer_train', None, fine_tuned, 'transfer_evaluate.py', pretrained=True),
     prototypical_method('config_transfer_proto', 'transfer_proto', None, fine_tuned_embeddings, pretrained=True),
     Method('config_knn_audioset', 'knn_audioset', None, nearest_embeddings, fit_head, open_head, pretrained=True, needs_weights=True,
            entry='audioset'),
     Method('config_frozen', 'frozen', None, classify_embeddings, fit_head, open_head, pretrained=True, needs_weights=True,
-           similarities=lambda config: shallow.CLASSIFIERS[config['classifier']].similarities),
+           similarities=lambda config: shallow.head_of(config).similarities),
     Method('config_knn_mfcc', 'knn_mfcc', representation.MFCC, classify_mfcc, fit_mfcc, open_mfcc, entry='mfcc'),
 )}
 
@@ -250,29 +220,27 @@ def start_tensorflow():
 
 # ---- the main of the scripts -----------------------------------------------------------------------------------------
 
-def train_from_command_line(doc, group, before=None, evaluate_with=None, **options):
+def train_from_command_line(doc, group, before=None):
     """Configure, load the data, train and print the next command.
 
     Args:
         doc: the script's docstring, for --help.
         group: key of METHODS.
         before: function (config) called before the data are loaded, e.g. to compute features; None: nothing.
-        evaluate_with: function (config) -> name of the script that evaluates the experiment, or None if it is evaluated.
-        options: further arguments of the method's train.
     """
     method = METHODS[group]
     config = method.complete(configuration_from_command_line(doc, group, method.entry))
     if before:
         before(config)
+    later = method.evaluate_script if config.get('save_weights', True) else None
     # a script that only trains does not need the test set, but learns from it which sounds must not be in it
-    split = method.load_split(config, optional=('test',) if evaluate_with and evaluate_with(config) else ())
+    split = method.load_split(config, optional=('test',) if later else ())
     if method.network:
         start_tensorflow()
-    experiment = method.train(config, split, **options)
+    experiment = method.train(config, split, **{'score': False} if later else {})
     draw_confusion(experiments_folder() / experiment)
     draw_training(experiments_folder() / experiment)
-    evaluate_script = evaluate_with and evaluate_with(config)
-    print(f'next: python {evaluate_script} {experiment}' if evaluate_script else
+    print(f'next: python {later} {experiment}' if later else
           f'results: experiments/{experiment}\nnext: python report.py dataset={config["dataset"]}')
 
 

@@ -71,6 +71,11 @@ CLASSIFIERS = {'nearest': Head(fit_nearest, nearest), 'class_mean': Head(fit_cla
                'logistic_regression': Head(fit_logistic_regression, logistic_regression)}
 
 
+def head_of(config):
+    """The Head of a configuration: that of its key `classifier`; without the key, as for the baselines of the study, nearest neighbour."""
+    return CLASSIFIERS[config.get('classifier', 'nearest')]
+
+
 def mean_per_clip(values, clip):
     """Mean (S, D) float64 of the rows of values (N, D) that belong to each of the clips numbered (N,)."""
     means = MeanPerClip(clip.max() + 1, values.shape[1])
@@ -80,14 +85,13 @@ def mean_per_clip(values, clip):
 
 # ---- experiments -------------------------------------------------------------------------------------------------------
 
-def train(name, classifier, features, config, split, again=True, wait=True):
-    """All runs of an experiment with a classifier, or those that it still lacks; returns the experiment's id.
+def train(name, features, config, split, again=True, wait=True):
+    """All runs of an experiment with the configuration's classifier, or those that it still lacks; returns the experiment's id.
 
     The class with the highest score wins; among equal scores, the first class.
 
     Args:
         name: the method's name in tables.
-        classifier: key of CLASSIFIERS.
         features: dictionary id -> vectors (E, D) of the clip, E >= 1, for all training and test clips.
         config: from methods.Method.configure.
         split: fewshot.DataSplit.
@@ -99,7 +103,7 @@ def train(name, classifier, features, config, split, again=True, wait=True):
         for run, folder in experiment.remaining_runs():
             begin = time.perf_counter()
             ids, labels = split.draw(config, run, folder)
-            head = CLASSIFIERS[classifier]
+            head = head_of(config)
             score = head.scorer(head.fit(*stack(features, ids), np.array(labels), config), config)
             about = {'run': run, 'train_seconds': time.perf_counter() - begin}
             begin = time.perf_counter()
@@ -112,7 +116,7 @@ def train(name, classifier, features, config, split, again=True, wait=True):
 
 def fit(folder, features, config, split):
     """Fit the configuration's classifier to all training clips of a split and write it into `folder`. `features`: as in train."""
-    head = CLASSIFIERS[config.get('classifier', 'nearest')]
+    head = head_of(config)
     arrays = head.fit(*stack(features, split.train), np.array(list(split.train.values())), config)
     with atomic(folder / HEAD) as temporary:
         np.savez(temporary, **arrays)
@@ -121,7 +125,7 @@ def fit(folder, features, config, split):
 def opened(folder, config):
     """A stored classifier: function (dictionary name -> vectors, names) -> scores (S, C). `config`: of its experiment."""
     with np.load(folder / HEAD) as file:
-        score = CLASSIFIERS[config.get('classifier', 'nearest')].scorer(dict(file), config)
+        score = head_of(config).scorer(dict(file), config)
     return lambda features, names: score(*stack(features, names))
 
 
@@ -134,4 +138,9 @@ def stack(features, keys):
 @functools.lru_cache(maxsize=2)
 def stored_vectors(split):
     """Features of a representation with one vector (D,) per clip: dictionary id -> (1, D)."""
-    return {key: np.array(split.representation.open(key))[None] for key in [*split.train, *split.test]}
+    return single_vectors(split.representation, [*split.train, *split.test])
+
+
+def single_vectors(arrays, keys):
+    """Features of clips that are one vector (D,) each: dictionary id -> (1, D)."""
+    return {key: np.array(arrays.open(key))[None] for key in keys}

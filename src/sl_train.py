@@ -11,7 +11,7 @@ from shared import run_script
 
 
 def main():
-    train_from_command_line(__doc__, 'config_sl', evaluate_with=lambda config: 'sl_evaluate.py', score=False)
+    train_from_command_line(__doc__, 'config_sl')
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ from shared import PROGRESS, read_json, write_json
 from training import check_cost, estimate_statistics, log_learn_values
 
 
-def train(models, config, split, again=True, score=False, wait=True):
+def train(models, config, split, again=True, wait=True, score=True):
     """Train all runs of an experiment, or those that it still lacks; returns the experiment's id.
 
     Args:
@@ -114,7 +114,8 @@ def evaluate(models, folder, config, split):
         folder, config: from experiment.find_experiment.
         split: fewshot.DataSplit with the test set.
     """
-    config = {**config, 'data': {**config.get('data', {}), **split.data}}  # the test set as it is now
+    # all weights come from the experiment; the test set is that of now
+    config = {**config, 'checkpoint': None, 'data': {**config.get('data', {}), **split.data}}
     experiment = Experiment(folder, config)
     model = models.build(config, split.representation.bands(next(iter(split.test))))
     scorer = Scorer(Forms(model), config, split.representation, test=split.test)

@@ -13,8 +13,7 @@ from shared import run_script
 
 
 def main():
-    train_from_command_line(__doc__, 'config_transfer', score=False,
-                            evaluate_with=lambda config: 'transfer_evaluate.py' if config['save_weights'] else None)
+    train_from_command_line(__doc__, 'config_transfer')
 
 
 if __name__ == '__main__':

@@ -198,7 +198,7 @@ def configure_toy(data_folder, *overrides, n_shot=2):
 def run_baseline(config):
     """knn_mfcc on stored features; returns the experiment's id."""
     task = METHODS['config_knn_mfcc'].load_split(config)
-    return shallow.train('knn_mfcc', 'nearest', shallow.stored_vectors(task), config, task)
+    return shallow.train('knn_mfcc', shallow.stored_vectors(task), config, task)
 
 
 @pytest.mark.parametrize('metric', ['cosine', 'euclidean'])
@@ -259,7 +259,7 @@ def test_the_vectors_of_a_clip_vote(data_folder, votes, winner):
     task = METHODS['config_knn_mfcc'].load_split(config)
     features = {key: np.repeat(np.eye(3)[[label]], 1 + int(key) % 2, axis=0) for key, label in task.train.items()}
     features.update((key, np.eye(3)[['abc'.index(vote) for vote in votes]]) for key in task.test)
-    folder = experiments_folder() / shallow.train('knn_audioset', 'nearest', features, config, task)
+    folder = experiments_folder() / shallow.train('knn_audioset', features, config, task)
     table = pd.read_csv(next(folder.glob('model_*')) / 'test_predictions.tsv', sep='\t')
     assert set(table['predicted']) == {winner}
     shares = [votes.count(letter) / len(votes) for letter in 'abc']

@@ -590,14 +590,14 @@ def test_embeddings_that_are_not_finite_are_refused_by_id_and_not_kept(files):
     assert np.isfinite(files.get([*TRAIN, *TEST])['4']).all()
 
 
-@pytest.mark.parametrize('size', [1, 2, 3, 7, 100])
-def test_clips_across_batches(files, size):
-    """A batch in a clip, clips in a batch, and a clip that goes on."""
+@pytest.mark.parametrize('size, alone', [(1, 2), (2, 2), (3, 1), (7, 1), (100, 0)])
+def test_clips_across_batches(files, size, alone):
+    """A batch in a clip, clips in a batch, and a clip that goes on. An example that would be alone in its batch is computed twice."""
     lengths = {'0': 1, '4': 9, '8': 2, '1': 1, '7': 12}
     for key, length in lengths.items():
         save_array(files.data / FOLDER / f'{key}.npy', clip_examples(key, TRAIN[key], length), f'sound-{key}')
     found = files.get(list(lengths), 'e' * 64, test_batch_size=size)
-    assert files.asked == 25 and list(found) == list(lengths)
+    assert files.asked == 25 + alone and list(found) == list(lengths)
     for key, length in lengths.items():
         assert found[key].shape == (length, 128)
         np.testing.assert_array_equal(found[key], plain(arrays(files.data)[key]))
