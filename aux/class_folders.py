@@ -74,21 +74,23 @@ def split_folders(folder):
     return {part: found[part] for part in ('train', 'val', 'test') if part in found}
 
 
-def read_clips(args):
+def read_clips(folder, split=False, as_they_are=False):
     """The clips of the folder: lists of paths, of names below the class folders, of labels and of parts, and the class names.
 
-    Parts are None unless the folder has a split already. `args`: with folder, split_folders and classes_as_they_are.
+    Args:
+        split: whether the folder has a split, which becomes the parts; without it, parts are None.
+        as_they_are: whether sub-folders are classes even if they look like parts, folds or audio folders.
     """
-    existing_folder(args.folder, 'one folder per class')
-    folders = split_folders(args.folder) if args.split_folders else {None: args.folder}
+    existing_folder(folder, 'one folder per class')
+    folders = split_folders(folder) if split else {None: folder}
     clips = []
-    for part, folder in folders.items():
-        if not args.classes_as_they_are:
-            refuse_other_layouts(folder)
-        found = read_class_folders(folder)
-        if not args.classes_as_they_are:
-            refuse_equal_sub_folders(folder, found)
-        above = f'{folder.name}/' if part else ''
+    for part, place in folders.items():
+        if not as_they_are:
+            refuse_other_layouts(place)
+        found = read_class_folders(place)
+        if not as_they_are:
+            refuse_equal_sub_folders(place, found)
+        above = f'{place.name}/' if part else ''
         clips += [(above + path, path.split('/', 1)[1], name, part) for name, paths in found.items() for path in paths]
     paths, names, class_names, parts = zip(*clips)
     classes = sorted(set(class_names))

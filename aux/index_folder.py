@@ -49,7 +49,6 @@ def read_arguments():
     arguments.add_argument('--classes-as-they-are', action='store_true',
                            help='take the sub-folders as classes even if they look like parts, folds or audio folders')
     args = arguments.parse_args()
-    args.allow_missing = None
     check_numbers(args)
     return args
 
@@ -58,7 +57,7 @@ def main():
     args = read_arguments()
     if not args.replace:
         refuse_other_folder(args.name, args.folder)
-    paths, names, labels, parts, classes = read_clips(args)
+    paths, names, labels, parts, classes = read_clips(args.folder, args.split_folders, args.classes_as_they_are)
 
     identical = identical_files(args.folder, paths)
     refuse_copies(identical, paths, labels, 'classes',

@@ -136,7 +136,7 @@ def is_number(text):
 
 
 def read_clips(args):
-    """Lists of paths, of labels and of where they stand, of all tables."""
+    """Paths and labels of the clips of all tables: two lists."""
     sounds = Sounds(existing_folder(args.folder, 'the recordings'))
     if not sounds.paths:
         raise UserError(f'{args.folder} holds no sound file: give the folder of the recordings')
@@ -169,7 +169,7 @@ def read_clips(args):
     for path, label, where in clips:
         if seen.setdefault(path, (label, where))[0] != label:
             raise UserError(f'{where}: {path} is {label!r}, and {seen[path][0]!r} before ({seen[path][1]}): a clip has one class')
-    return zip(*clips)
+    return [path for path, *_ in clips], [label for _, label, _ in clips]
 
 
 def read_arguments():
@@ -182,7 +182,6 @@ def read_arguments():
     arguments.add_argument('--min-clips', type=int, default=2, help='labels with fewer clips are left out (default: %(default)s)')
     add_split_arguments(arguments)
     args = arguments.parse_args()
-    args.allow_missing = None
     check_numbers(args)
     if args.around is not None and not 0 < args.around < 3600:
         raise UserError(f'--around {args.around}: expected seconds above 0')
@@ -193,11 +192,12 @@ def main():
     args = read_arguments()
     if not args.replace:
         refuse_other_folder(args.name, args.folder)
-    paths, names, _ = map(list, read_clips(args))
+    paths, names = read_clips(args)
     rare = sorted(name for name, count in collections.Counter(names).items() if count < args.min_clips)
     if rare:
         print(f'left out, fewer than {args.min_clips} clips: {listing(rare, 20)}')
-        paths, names = map(list, zip(*[(path, name) for path, name in zip(paths, names) if name not in rare]) if set(names) - set(rare) else ((), ()))
+        kept = [i for i, name in enumerate(names) if name not in rare]
+        paths, names = [paths[i] for i in kept], [names[i] for i in kept]
     classes = sorted(set(names))
     if len(classes) < 2:
         raise UserError(f'the tables name {len(classes)} class(es) with {args.min_clips} clips or more: at least two are needed')

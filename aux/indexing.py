@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
 import config_file
 from audio import SUFFIXES
-from shared import UserError, array_name, data_folder, index_folder, is_utf8, listing, read_json, split_segment, write_dataset
+from shared import UserError, array_name, data_folder, is_utf8, listing, read_json, source_path, split_segment, write_dataset
 
 
 # folders of sounds that are of no class: fit.py measures how many of them its threshold rejects
@@ -31,6 +31,8 @@ def parser(doc, folder_help, name=None, download=None):
         arguments.add_argument('--name', default=name, help='name of the data set (default: %(default)s)')
         arguments.add_argument('--allow-missing', action='store_true',
                                help='go on without the audio files that are not on disk')
+    else:
+        arguments.set_defaults(allow_missing=None)
     return arguments
 
 
@@ -215,7 +217,7 @@ def finish(args, audio_folder, paths, labels, classes, folds, division=None, **m
 
 def refuse_other_folder(name, audio_folder):
     """Raise UserError if the data set `name` was indexed from another folder than this one."""
-    path = index_folder(name) / f'source_{name}.json'
+    path = source_path(name)
     if path.exists() and (before := read_json(path, 'delete it').get('audio_folder')) != str(Path(audio_folder).resolve()):
         raise UserError(f'the name {name!r} is used for the folder {before} already: choose another name, or add '
                         f'--replace to use this name for {audio_folder}')

@@ -25,6 +25,7 @@ def add_split_arguments(arguments):
                            help='regular expression whose first group names the recording of a clip; it is searched in the '
                                 "path below the class folder. '' ignores file names (default: names of ESC and UrbanSound8K)")
     arguments.add_argument('--replace', action='store_true', help='replace a data set of this name that was made from another folder')
+    arguments.set_defaults(split_folders=False)  # which index_folder.py has
 
 
 def folds(text):
@@ -41,7 +42,7 @@ def check_numbers(args):
         raise UserError(f'--repeats {args.repeats}: expected a number from 1, together with --folds')
     if count < 1 or args.seed < 0:
         raise UserError(f'--folds {args.folds} --seed {args.seed}: --folds must be at least 1, --seed at least 0')
-    if getattr(args, 'split_folders', False) and (args.test_fraction is not None or args.val_fraction or count > 1 or args.seed):
+    if args.split_folders and (args.test_fraction is not None or args.val_fraction or count > 1 or args.seed):
         raise UserError('--split-folders uses the split that exists: leave out --test-fraction, --val-fraction, --folds and '
                         '--seed, which make a new one')
     if count > 1 and args.test_fraction is not None:
@@ -61,28 +62,31 @@ def new_split(args, labels, recordings, classes):
     labels, rng = np.array(labels), np.random.default_rng(args.seed)
     _, recordings = np.unique(recordings, return_inverse=True)
     if args.folds == AUTO:
-        return repeated(labels, recordings, args, rng, classes)
+        return automatic(labels, recordings, args, rng, classes)
     if args.folds > 1:
-        found = [fold for _ in range(args.repeats)
-                 for fold in cross_validation(labels, recordings, args.folds, args.val_fraction, rng, classes)]
-        return found, args.folds if args.repeats > 1 else None
+        return repeated(labels, recordings, args.folds, args.repeats, args, rng, classes)
     fractions = {'val': args.val_fraction, 'test': args.test_fraction}
     return [holdout(labels, recordings, {part: share for part, share in fractions.items() if share}, rng, classes)], None
 
 
-def repeated(labels, recordings, args, rng, classes):
+def repeated(labels, recordings, count, repeats, args, rng, classes):
+    """`count` folds, `repeats` times, each time with another division: see new_split."""
+    found = [fold for _ in range(repeats) for fold in cross_validation(labels, recordings, count, args.val_fraction, rng, classes)]
+    return found, count if repeats > 1 else None
+
+
+def automatic(labels, recordings, args, rng, classes):
     """As many folds as the data allow, up to MOST_FOLDS, and so many repeats that there are at least as many in all: see new_split."""
-    folds = min(MOST_FOLDS, *(len(np.unique(recordings[labels == c])) for c in range(len(classes))))
+    count = max(2, min(MOST_FOLDS, *(len(np.unique(recordings[labels == c])) for c in range(len(classes)))))
     while True:
-        repeats = args.repeats if args.repeats > 1 else -(-MOST_FOLDS // max(folds, 2))
+        repeats = args.repeats if args.repeats > 1 else -(-MOST_FOLDS // count)
         try:
-            found = [fold for _ in range(repeats)
-                     for fold in cross_validation(labels, recordings, max(folds, 2), args.val_fraction, rng, classes)]
+            found = repeated(labels, recordings, count, repeats, args, rng, classes)
         except UserError:  # classes share recordings
-            if folds <= 2:
+            if count == 2:
                 raise
-            folds -= 1
+            count -= 1
             continue
-        print(f'cross-validation: {folds} folds' + (f', {repeats} times, each time with another division: folds 0 to {folds - 1} are the '
-                                                     f'first division, the next {folds} the second' if repeats > 1 else ''))
-        return found, max(folds, 2) if repeats > 1 else None
+        print(f'cross-validation: {count} folds' + (f', {repeats} times, each time with another division: folds 0 to {count - 1} are the '
+                                                     f'first division, the next {count} the second' if repeats > 1 else ''))
+        return found

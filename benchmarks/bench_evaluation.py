@@ -6,7 +6,6 @@ Prints: patches per second for VGG, TIMBRE and SB-CNN on clips of 216 frames (5 
 """
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 from timing import compare
@@ -35,7 +34,7 @@ def main(folder):
     set_up_device()
     config = {'n_frames': F, 'num_classes_dataset': C, 'pre_processing': 'logEPS', 'normalize': None, 'pad_short': 'repeat-pad',
               'test_hop': 1, 'test_batch_size': BATCH}
-    task = SimpleNamespace(representation=Stored(folder), classes=list(range(C)))
+    stored = Stored(folder)
     labels = {key: key % C for key in range(CLIPS)}
     constant = tf.constant(np.random.default_rng(1).random((BATCH, F, M), dtype=np.float32))
     amount = CLIPS * (T - F + 1)
@@ -49,9 +48,9 @@ def main(folder):
             forward(constant[:amount % BATCH]).numpy()
 
         for sliding, way, wanted in ((False, 'patch by patch', 0.9), (True, 'sliding window', gain)):
-            score = Scorer(Forms(model), {**config, 'sliding': sliding}, task.representation, test=labels)
+            score = Scorer(Forms(model), {**config, 'sliding': sliding}, stored, test=labels)
             compare(f'{name}: {way} / forward',
-                    lambda score=score: score_clips(score, task, labels, config, 'test', (None, None)), bare, amount,
+                    lambda score=score: score_clips(score, stored, labels, config, 'test', (None, None)), bare, amount,
                     'patches', wanted)
 
 

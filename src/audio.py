@@ -74,6 +74,19 @@ def check_finite(samples):
         raise UserError(f'{np.count_nonzero(~np.isfinite(samples))} samples are NaN or infinite')
 
 
+def checked_samples(samples):
+    """Samples (length,) of any floating-point type as float32.
+
+    Raises UserError when there are no samples, or some are not finite, or they are whole numbers, or have several channels.
+    """
+    samples = np.asarray(samples)
+    if samples.ndim != 1 or samples.size == 0 or not np.issubdtype(samples.dtype, np.floating):
+        raise UserError(f'samples of shape {samples.shape} and type {samples.dtype}: expected (length,), floating-point, full '
+                        'scale = 1 (average the channels; divide whole numbers of 16 bits by 32768)')
+    check_finite(samples)
+    return samples.astype(np.float32, copy=False)
+
+
 def check_cancellation(before, after):
     """Raise UserError if the level of the channels' mean, `after`, is far below that of the channels, `before` (root mean squares)."""
     if after < CANCELLED * before:

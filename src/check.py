@@ -72,7 +72,6 @@ def read_arguments():
     parser.add_argument('--group', metavar='REGEX', help='as for aux/index_folder.py: what in a file name tells the recording')
     args = parser.parse_args()
     check_name('--name', args.name)
-    args.split_folders = args.classes_as_they_are = False
     return args
 
 
@@ -104,7 +103,7 @@ class Findings:
 def read_folder(args, report):
     """Paths, names below the class folders, labels and class names; None where the folder cannot be used."""
     try:
-        paths, names, labels, _, classes = read_clips(args)
+        paths, names, labels, _, classes = read_clips(args.folder)
     except UserError as problem:
         report.add('error', str(problem))
         return None

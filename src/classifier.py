@@ -61,7 +61,7 @@ def load(name: str | os.PathLike, checkpoint: str | os.PathLike | None = None) -
         there = sorted(path.parent.name for path in classifiers_folder().glob(f'*/{FILE}'))
         raise UserError(f'there is no classifier {name!r}: give a folder, a name below {classifiers_folder()} ({listing(there) or "none"} '
                         f'so far: make one with `python fit.py <data set>`), or an experiment')
-    return (_of_folder if (folder / FILE).is_file() else _of_experiment)(folder, checkpoint)
+    return _of_folder(folder, checkpoint) if (folder / FILE).is_file() else _of_experiment(folder)
 
 
 def _of_folder(folder, checkpoint):
@@ -79,7 +79,7 @@ def _of_folder(folder, checkpoint):
     return Classifier(folder.name, folder, folder, about['method'], config, about['seconds'], about['calibration'])
 
 
-def _of_experiment(folder, checkpoint):
+def _of_experiment(folder):
     config = read_json(folder / 'config.json', 'train again')
     models = finished_models(folder)
     if not models:
@@ -211,10 +211,15 @@ class Classifier:
 
         Raises UserError without files, and for a file that cannot be used.
         """
-        return pd.concat([rows for _, rows in self.decisions(listed(files), raise_errors=True, **options)], ignore_index=True)
+        tables = []
+        for path, rows in self.decisions(listed(files), **options):
+            if isinstance(rows, UserError):
+                raise UserError(f'{path}: {rows}')
+            tables.append(rows)
+        return pd.concat(tables, ignore_index=True)
 
     def decisions(self, files: Iterable[str | os.PathLike], window: float | None = None, hop: float | None = None, longest: float | None = None,
-                  threshold: float | None = None, raise_errors: bool = False) -> Iterator[tuple[str | os.PathLike, pd.DataFrame | UserError]]:
+                  threshold: float | None = None) -> Iterator[tuple[str | os.PathLike, pd.DataFrame | UserError]]:
         """Yield (file, DataFrame with COLUMNS) of each file, or (file, UserError) where it cannot be used.
 
         Files up to `longest` seconds are one clip each. Longer ones give a row per window; memory is bounded by BATCH windows.
@@ -223,7 +228,6 @@ class Classifier:
             files: paths.
             window, hop, longest: seconds; None: the classifier's own window, half a window, and `Classifier.longest`.
             threshold: see decide.
-            raise_errors: whether an error is raised instead.
         """
         longest, window = longest or self.longest, window or self.window
         hop = hop or window / 2
@@ -234,30 +238,26 @@ class Classifier:
             if short:
                 waiting.append((path, seconds))
             if len(waiting) == BATCH or not short:
-                yield from self._clips(waiting, threshold, raise_errors)
+                yield from self._clips(waiting, threshold)
                 waiting = []
             if not short:
                 try:
                     yield path, self._windows(path, window, hop, threshold)
                 except UserError as problem:
-                    if raise_errors:
-                        raise UserError(f'{path}: {problem}') from None
                     yield path, problem
-        yield from self._clips(waiting, threshold, raise_errors)
+        yield from self._clips(waiting, threshold)
 
-    def _clips(self, files, threshold, raise_errors):
+    def _clips(self, files, threshold):
         """Yield the decisions on short files, a list of (path, seconds), each as a clip."""
         outcomes = joblib.Parallel(n_jobs=-1 if len(files) > 1 else 1, prefer='threads')(
             joblib.delayed(_array_or_error)(self, path) for path, _ in files)
         arrays = [array for array in outcomes if not isinstance(array, UserError)]
         decided = iter(self.decide(arrays, threshold).to_dict('records')) if arrays else None
         for (path, seconds), outcome in zip(files, outcomes):
-            if not isinstance(outcome, UserError):
-                yield path, pd.DataFrame([{'file': str(path), 'start': 0.0, 'end': seconds, **next(decided)}], columns=COLUMNS)
-            elif raise_errors:
-                raise UserError(f'{path}: {outcome}')
-            else:
+            if isinstance(outcome, UserError):
                 yield path, outcome
+            else:
+                yield path, pd.DataFrame([{'file': str(path), 'start': 0.0, 'end': seconds, **next(decided)}], columns=COLUMNS)
 
     def _windows(self, path, window, hop, threshold):
         """The decisions on the windows of a file, a DataFrame with COLUMNS."""

@@ -145,9 +145,7 @@ def parse_overrides(arguments, valid_keys):
     for argument in arguments:
         key, equals, text = argument.partition('=')
         if not equals or key not in valid_keys:
-            near = difflib.get_close_matches(key, valid_keys, 1)
-            raise UserError(f'{argument!r} is not understood' + (f', did you mean {near[0]}?' if near and near[0] != key else '') +
-                            f': expected key=value with a key of: {", ".join(sorted(valid_keys))}')
+            raise not_understood(argument, key, valid_keys)
         if key in overrides:
             raise UserError(f'{key} is given twice')
         overrides[key] = read_value(text, CHECKS[key][0])
@@ -157,6 +155,13 @@ def parse_overrides(arguments, valid_keys):
             if path.exists() or path.with_name(path.name + '.index').exists():  # the latter: a checkpoint in V2 format
                 overrides[key] = str(path.resolve())
     return overrides
+
+
+def not_understood(argument, key, valid_keys):
+    """UserError about an override whose key is not one of the valid ones."""
+    near = difflib.get_close_matches(key, valid_keys, 1)
+    return UserError(f'{argument!r} is not understood' + (f', did you mean {near[0]}?' if near and near[0] != key else '') +
+                     f': expected key=value with a key of: {", ".join(sorted(valid_keys))}')
 
 
 def read_value(text, valid):
@@ -176,11 +181,16 @@ def read_value(text, valid):
     return next((value for value in meanings if valid(value)), literal(text))
 
 
-def configure(group, name, arguments=(), more_keys=()):
-    """A checked copy of config_file.<group>[<name>] with key=value overrides, {dataset} and {fold} replaced in its texts.
+def configure(group, name, arguments=(), more_keys=(), **values):
+    """A checked copy of config_file.<group>[<name>] with overrides, {dataset} and {fold} replaced in its texts.
 
     The keys 'configuration' and 'overrides' keep its name and the overrides. The number of classes is counted in the data
-    set's index where the configuration leaves it open. `more_keys` are keys accepted although the entry lacks them.
+    set's index where the configuration leaves it open.
+
+    Args:
+        arguments: overrides from a command line, key=value.
+        more_keys: keys accepted although the entry lacks them.
+        values: further overrides.
     """
     entries = getattr(config_file, group)
     if name not in entries:
@@ -190,7 +200,11 @@ def configure(group, name, arguments=(), more_keys=()):
     if unknown:
         raise UserError(f'{group}[{name!r}] in config_file.py has unknown keys: {listing(sorted(unknown))}; '
                         f'known are: {", ".join(sorted(CHECKS))}')
-    overrides = parse_overrides(arguments, {*config, *more_keys})
+    valid_keys = {*config, *more_keys}
+    for key in values:
+        if key not in valid_keys:
+            raise not_understood(f'{key}={values[key]!r}', key, valid_keys)
+    overrides = {**parse_overrides(arguments, valid_keys), **values}
     config.update(overrides)
     config.update({key: meaning for key, meaning in INFINITE.items() if config.get(key) == math.inf})
     check(config)

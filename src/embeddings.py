@@ -87,7 +87,7 @@ def embed_and_store(keys, representation, config, targets):
                           **PROGRESS):
         if not np.isfinite(rows).all():
             raise UserError(f'the embeddings of id {key} are not finite: {data_folder() / representation.paths[key]} or the weights '
-                            f'are damaged. Delete that file and {representation.remedy.replace(" first", " again")}')
+                            f'are damaged. Delete that file and {representation.again}')
         save_array(targets[key], rows, representation.digest(key))
         found[key] = rows
     return found

@@ -53,12 +53,12 @@ def main():
         raise UserError(f'{args.dataset} has no fold with a training and a test set, or its index was made by an earlier version: make '
                         f'the index again with the script in aux/')
     name = args.method or best_method(args.dataset, args.overrides)
-    method, entry = plans.method_of(name)
+    method, entry = plans.method_named(name), plans.entry_of(name)
     configs = {fold: plans.configure(name, args.overrides, args.dataset, fold, ALL, 1) for fold in folds}
     first = configs[folds[0]]
     print(f'{args.dataset}: {name}, {len(classes)} classes')
     make_representation(method, first)
-    scores, labels, groups, clips = held_out_scores(method, configs, classes)
+    scores, labels, groups, clips = held_out_scores(configs, classes)
     similarities = method.similarities(first)
     values = calibration.logits(scores, similarities)
     if np.ptp(calibration.confidence(values, similarities)) < 1e-9:
@@ -161,7 +161,7 @@ def best_method(dataset, overrides):
 
 def validated(name):
     """Whether a method chooses its weights by a validation set: the final model learns from all clips, so there is none."""
-    return bool(plans.method_of(name)[1].get('gt_val'))
+    return bool(plans.entry_of(name).get('gt_val'))
 
 
 def make_representation(method, config):
@@ -172,7 +172,7 @@ def make_representation(method, config):
         raise UserError(f'{len(refused)} sound files were refused, see above: correct or remove them, or set skip_missing=True')
 
 
-def held_out_scores(method, configs, classes):
+def held_out_scores(configs, classes):
     """Scores (S, C) of the test clips of all folds, each by a model of the training clips of its fold; their labels (S,) and groups (S,); and
     the number of clips.
 
@@ -193,7 +193,7 @@ def held_out_scores(method, configs, classes):
 
 def durations(config, split):
     """Seconds of the training clips (list)."""
-    folder = audio_folder({'dataset': config['dataset'], 'audio_folder': None})
+    folder = audio_folder(config['dataset'])
     found = [seconds_of(folder / split.representation.audio[key]) for key in split.train]
     return [seconds for seconds in found if seconds] or [5.0]
 
@@ -207,7 +207,7 @@ def background(made):
         return None
     if method_of(made.config).applies_network:
         start_tensorflow()
-    folder = audio_folder({'dataset': made.config['dataset'], 'audio_folder': None})
+    folder = audio_folder(made.config['dataset'])
     decisions = [rows for _, rows in made.decisions(folder / path for path in sounds.values()) if not isinstance(rows, UserError)]
     if len(decisions) < len(sounds):
         print(f'note: {len(sounds) - len(decisions)} of {len(sounds)} background files cannot be used and are not counted')

@@ -5,8 +5,6 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import fft, sparse
 
-from shared import UserError
-
 BLOCK = 2 ** 14  # samples of all frames of a transform: what fits the processor's cache is fastest, and memory stays small
 SILENT_RMS, SILENT_PART = 1e-4, 0.05  # of full scale; of the clip's loudest example
 
@@ -96,20 +94,6 @@ def log_mel_spectrogram(samples, sample_rate, window_seconds, hop_seconds, num_b
     matrix = sparse_mel_matrix(fft_length, sample_rate, num_bands, low, high).astype(samples.dtype, copy=False)
     return np.concatenate([np.log((matrix @ block.T).T + offset)
                            for block in magnitude_blocks(samples, window_length, hop, fft_length, window)])
-
-
-def checked(samples):
-    """Samples (length,) of any floating-point type as float32.
-
-    Raises UserError when there are no samples, or some are not finite, or they are whole numbers, or have several channels.
-    """
-    samples = np.asarray(samples)
-    if samples.ndim != 1 or samples.size == 0 or not np.issubdtype(samples.dtype, np.floating):
-        raise UserError(f'samples of shape {samples.shape} and type {samples.dtype}: expected (length,), floating-point, full '
-                        'scale = 1 (average the channels; divide whole numbers of 16 bits by 32768)')
-    if not np.isfinite(samples).all():
-        raise UserError(f'{np.count_nonzero(~np.isfinite(samples))} samples are NaN or infinite')
-    return samples.astype(np.float32, copy=False)
 
 
 def sounding(samples, length, hop):

@@ -155,9 +155,9 @@ class Method:
         entries = getattr(config_file, self.group).values()
         return PARTS if any('gt_val' in entry for entry in entries) else ('train', 'test')
 
-    def configure(self, name, arguments=(), more_keys=()):
+    def configure(self, name, arguments=(), **values):
         """The complete configuration of an experiment, see configuration.configure."""
-        return self.complete(configure(self.group, name, arguments, more_keys))
+        return self.complete(configure(self.group, name, arguments, **values))
 
     def complete(self, config):
         """A configuration with what follows from the method."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import fft, sparse
 
-from audio import read_audio
-from mel_features import checked, mel_matrix
+from audio import checked_samples, read_audio
+from mel_features import mel_matrix
 
 SAMPLE_RATE = 32000         # Hz
 HOP, WINDOW, FFT = 320, 800, 1024   # samples
@@ -47,7 +47,7 @@ def log_mel(samples, level=None):
 
     Raises UserError when there are no samples, or some are not finite, or they are whole numbers.
     """
-    samples = checked(samples)
+    samples = checked_samples(samples)
     if level is not None:
         samples = at_level(samples, level)
     if len(samples) < MIN_SAMPLES:

@@ -234,7 +234,7 @@ class Sounds:
 
     def __init__(self, dataset):
         try:
-            self.folder, self.problem = audio_folder({'dataset': dataset, 'audio_folder': None}), None
+            self.folder, self.problem = audio_folder(dataset), None
         except UserError as problem:
             self.folder, self.problem = None, f'no sound: {problem}'
 

@@ -62,7 +62,7 @@ def check_bands(representation, key, array, bands):
     """Raise UserError unless a clip (T, M) has the bands (M,) of the others."""
     if array.shape[1:] != bands:
         raise UserError(f'id {key} has shape {array.shape}, other clips have {bands[0]} bands: '
-                        f'{representation.remedy.replace(" first", " again")}')
+                        f'{representation.again}')
 
 
 class Clips:

@@ -1,4 +1,5 @@
 """Plans of many experiments: the runs that they consist of, which of these are done, how long the others will take."""
+import collections
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,27 +14,33 @@ from results import config_hash, data_hash
 from shared import UserError, data_folder, folds_of, listing, read_classes, read_ground_truth
 
 IDENTITY = ['dataset', 'fold', 'n_shot', 'seed', 'run', 'config_hash', 'data']  # columns of results.tsv that identify a result
+Identity = collections.namedtuple('Identity', IDENTITY)
 
 
-def method_of(name):
-    """The methods.Method and the entry of config_file.py of a method in config_methods."""
+def method_named(name):
+    """The methods.Method of a method in config_methods."""
+    return METHODS[config_file.config_methods[name][0]]
+
+
+def entry_of(name):
+    """The entry of config_file.py that a method in config_methods begins with (dictionary)."""
     group, entry, _ = config_file.config_methods[name]
-    return METHODS[group], getattr(config_file, group)[entry]
+    return getattr(config_file, group)[entry]
 
 
 def reads_spectrograms(name):
     """Whether a method in config_methods reads what `preprocess.py spec` makes."""
-    return method_of(name)[0].kind is representation.SPECTROGRAMS
+    return method_named(name).kind is representation.SPECTROGRAMS
 
 
-def needs_checkpoint(name):
+def begins_pretrained(name):
     """Whether a method in config_methods starts from a pretrained network."""
-    return method_of(name)[0].pretrained
+    return method_named(name).pretrained
 
 
 def needed_weights(name):
     """'needs the weights of VGGish': why a method in config_methods is left out without them."""
-    return f'needs the weights of {pretrained.NETWORKS[method_of(name)[1]["network"]].title}'
+    return f'needs the weights of {pretrained.NETWORKS[entry_of(name)["network"]].title}'
 
 
 # keys of preprocess.py that a plan may set for all methods on spectrograms; knn_mfcc has the first two as well
@@ -49,7 +56,7 @@ def cost(method):
 
 def changed_settings(name, config):
     """Settings of an experiment's configuration that are not those of its method in config_methods: dictionary key -> value."""
-    usual = {**method_of(name)[1], **config_file.config_methods[name][2]} if name in config_file.config_methods else {}
+    usual = {**entry_of(name), **config_file.config_methods[name][2]} if name in config_file.config_methods else {}
     return {key: value for key, value in select(config, 'method', 'evaluation').items()
             if key in config.get('overrides', {}) and value != usual.get(key)}
 
@@ -59,7 +66,7 @@ def method_keys():
     fixed = {'load_model', 'resume', 'audio_folder', 'num_experiment_runs', 'network', 'statistics_passes', *(key for *_, values in
              config_file.config_methods.values() for key in values if key != 'save_weights')}
     allowed = {key for key, (_, role) in KEYS.items() if role in ('method', 'evaluation', 'output', 'run', 'machine')} - fixed
-    present = set().union(*(method_of(name)[1] for name in config_file.config_methods))
+    present = set().union(*(entry_of(name) for name in config_file.config_methods))
     return (allowed | {'skip_missing', 'allow_fewer'}) & present | set(SPECTROGRAM_KEYS)
 
 
@@ -76,7 +83,7 @@ class Job:
     run: int
     train_clips: int
     test_clips: int
-    identity: tuple
+    identity: Identity
 
     def __str__(self):
         c = self.config
@@ -102,10 +109,9 @@ def configure(name, settings, dataset, fold, n_shot, runs, **more):
         dataset, fold, n_shot, runs, more: further keys, for this experiment.
     """
     _, entry, differing = config_file.config_methods[name]
-    method, keys = method_of(name)
-    values = {**differing, **{key: value for key, value in settings.items() if key in keys}, 'dataset': dataset, 'fold': fold,
+    values = {**differing, **{key: value for key, value in settings.items() if key in entry_of(name)}, 'dataset': dataset, 'fold': fold,
               'n_shot': n_shot, 'num_experiment_runs': runs, **more}
-    return method.configure(entry, [f'{key}={value!r}' for key, value in values.items()])
+    return method_named(name).configure(entry, **values)
 
 
 def with_runs(config, runs):
@@ -137,10 +143,10 @@ class Plan:
         self.settings = {key: value for key, value in config.items() if key in keys}
         self.spectrogram = {key: config[key] for key in SPECTROGRAM_KEYS if key in config}
         useless = [key for key in config['overrides'] if key in self.settings and not any(
-            key in method_of(method)[1] or key in self.spectrogram and reads_spectrograms(method) for method in config['methods'])]
+            key in entry_of(method) or key in self.spectrogram and reads_spectrograms(method) for method in config['methods'])]
         if useless:
             raise UserError(f'{listing(useless)}: no method of the plan has such a key; remove it, or choose methods that have it')
-        networks = {entry['network'] for method in config['methods'] if 'network' in (entry := method_of(method)[1])}
+        networks = {entry['network'] for method in config['methods'] if 'network' in (entry := entry_of(method))}
         if 'checkpoint' in config['overrides'] and len(networks) > 1:
             raise UserError(f'checkpoint={config["checkpoint"]!r}: the methods of the plan start from several networks '
                             f'({listing(sorted(networks))}); edit the checkpoints in config_file.py, or choose methods of one network')
@@ -149,10 +155,10 @@ class Plan:
         if nowhere:
             raise UserError(f'folds={config["folds"]}: no data set has fold {listing(nowhere)}')
         self.missing = [(dataset, method, needed_weights(method)) for dataset in config['datasets']
-                        for method in config['methods'] if needs_checkpoint(method) and self._problem_of(method)]
+                        for method in config['methods'] if begins_pretrained(method) and self._problem_of(method)]
         left_out = dict.fromkeys(method for _, method, _ in self.missing)
-        for network in dict.fromkeys(method_of(method)[1]['network'] for method in left_out):
-            names = [method for method in left_out if method_of(method)[1]['network'] == network]
+        for network in dict.fromkeys(entry_of(method)['network'] for method in left_out):
+            names = [method for method in left_out if entry_of(method)['network'] == network]
             problem = self._problem_of(names[0])
             self.notes.append(f'{", ".join(names)}: left out, no weights of {pretrained.NETWORKS[network].title}. {problem[0].upper()}{problem[1:]}')
         self.methods = [method for method in config['methods'] if method not in left_out]
@@ -161,7 +167,7 @@ class Plan:
         self._known, self._opened = {}, {}  # what splits hold; representations: all folds read the same ones
 
     def _problem_of(self, method):
-        return pretrained.problem_of({**method_of(method)[1], **self.settings})
+        return pretrained.problem_of({**entry_of(method), **self.settings})
 
     def _asked_folds(self):
         return [] if self.config['folds'] == ALL else self.config['folds']
@@ -179,7 +185,7 @@ class Plan:
 
     def configure(self, method, dataset, fold, n_shot, runs):
         """The configuration of an experiment, as the method's script makes it."""
-        more, keys = {}, method_of(method)[1]
+        more, keys = {}, entry_of(method)
         if self.spectrogram and reads_spectrograms(method):  # a representation of its own beside that of other experiments
             more['audio_representation_folder'] = f'audio_representation/{self._identifier(dataset)}__time-freq/'
         elif 'identifier' in keys and self.spectrogram.keys() & keys:  # of MFCCs
@@ -211,7 +217,7 @@ class Plan:
             seen = set()
             for method in self.methods:
                 config = self.configure(method, dataset, folds[0], ALL, 1)
-                kind = method_of(method)[0].kind_of(config)
+                kind = method_named(method).kind_of(config)
                 more = {**self.spectrogram, 'identifier': self._identifier(dataset)} if self.spectrogram and reads_spectrograms(method) else {}
                 wanted = kind.configuration(dataset, **more) if kind.entry else config
                 folder = config['audio_representation_folder']
@@ -254,7 +260,8 @@ class Plan:
             self._note(f'{dataset}, n = {n_shot}: classes with fewer training clips, of which all are used: {listing(few)}')
         hashes = (config_hash(config | identity), data_hash(identity['data'])) if identity else (None, None)
         train_clips = sum(count if n_shot == ALL else min(count, n_shot) for count in per_class)
-        return [Job(method, with_runs(config, run + 1), run, train_clips, test_clips, (dataset, fold, str(n_shot), self.config['seed'], run, *hashes))
+        return [Job(method, with_runs(config, run + 1), run, train_clips, test_clips,
+                    Identity(dataset, fold, str(n_shot), self.config['seed'], run, *hashes))
                 for run in range(self.config['num_experiment_runs'])]
 
     def _note(self, note):
@@ -262,10 +269,10 @@ class Plan:
 
     def _data(self, method, config):
         """Training clips of each class (list), number of test clips, and DataSplit.identity; None without a representation."""
-        key = method_of(method)[0].split_key(config)
+        key = method_named(method).split_key(config)
         if key not in self._known:
             try:
-                split = method_of(method)[0].load_split(dict(key), opened=self._opened)
+                split = method_named(method).load_split(dict(key), opened=self._opened)
                 train, test, identity = split.train, split.test, split.identity
             except UserError:
                 if not self.config.get('dry_run'):
@@ -308,7 +315,7 @@ class Times:
 
     def seconds(self, job):
         """The median of runs with the same configuration, data set and n_shot; None without a comparable measurement."""
-        return self._medians.get((job.identity[5], job.config['dataset'], str(job.config['n_shot'])))
+        return self._medians.get((job.identity.config_hash, job.config['dataset'], str(job.config['n_shot'])))
 
     def describe(self, jobs):
         """'about 1 h 20 min; 6 run(s) without a comparable measurement'."""

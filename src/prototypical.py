@@ -1,7 +1,6 @@
 """The prototypical method: train an embedding network on episodes of the chosen clips, score clips by distance to prototypes."""
 import contextlib
 import time
-from types import SimpleNamespace
 
 import numpy as np
 from tqdm import tqdm
@@ -37,7 +36,8 @@ def train(models, config, split, again=True, wait=True):
             if split.test is None:
                 continue
             begin = time.perf_counter()
-            embeddings, clip, scores = score_test_set(network.forms.patch_by_patch, prototypes, about, config, split)
+            embeddings, clip, scores = score_test_set(network.forms.patch_by_patch, prototypes, about, config, split.representation,
+                                                      split.test)
             save_latents(folder, 'test_set', embeddings, list(split.test), np.array(list(split.test.values())), clip, split.classes)
             experiment.save_result(folder, models.name(config), about, scores, split, time.perf_counter() - begin)
             draw_embeddings(folder, embeddings, clip, scores, prototypes, config, split)
@@ -83,7 +83,7 @@ def train_run(network, config, split, run, folder):
             prototypes = models_proto.prototypes(embed_all(embed, frames, starts[support], config), patch_labels[support],
                                                  len(split.classes))
             embeddings = embed_all(embed, frames, scored, config)
-            scores = score(embeddings, scored_clip, prototypes, ids, 'training', config, split)
+            scores = score(embeddings, scored_clip, prototypes, ids, 'training', config, split.representation)
             accuracy = float(np.mean(scores.argmax(axis=1) == labels))
             rule.add(accuracy)
             log.add_all(((epoch - 1) * len(rows) + i, epoch, *map(float, row)) for i, row in enumerate(rows, 1))
@@ -146,7 +146,7 @@ def embed_all(embed, frames, starts, config):
     return tf.concat([embed(frames, starts[i:i + size]) for i in range(0, len(starts), size)], 0)
 
 
-def score(embeddings, clip, prototypes, keys, part, config, split):
+def score(embeddings, clip, prototypes, keys, part, config, representation):
     """Mean log-probabilities (S, C) of clips over their patches.
 
     Args:
@@ -156,17 +156,17 @@ def score(embeddings, clip, prototypes, keys, part, config, split):
     """
     means = evaluation.MeanPerClip(len(keys), len(prototypes))
     means.add(models_proto.log_probabilities(embeddings, prototypes, config['distance']).numpy(), clip)
-    evaluation.check_finite(means, keys, part, config, split.representation)
+    evaluation.check_finite(means, keys, part, config, representation)
     return means.result()
 
 
-def score_test_set(embed, prototypes, about, config, split, quiet=False):
-    """Embeddings (N, D) and clip numbers (N,) of the test patches at test_hop, and scores (S, C) of the test clips.
+def score_test_set(embed, prototypes, about, config, representation, keys, quiet=False):
+    """Embeddings (N, D) and clip numbers (N,) of the patches of test clips at test_hop, and scores (S, C) of these clips, whose ids are `keys`.
 
     `quiet`: without a progress bar.
     """
-    keys, embeddings, clip = list(split.test), [], []
-    batches = patch_batches(split.representation, keys, config, config['test_hop'], config['test_batch_size'],
+    keys, embeddings, clip = list(keys), [], []
+    batches = patch_batches(representation, keys, config, config['test_hop'], config['test_batch_size'],
                             about['normalize_mean'], about['normalize_std'])
     with tqdm(total=len(keys), desc='test set', unit='clip', disable=quiet, **PROGRESS) as bar:
         for frames, starts, clip_of_patch in prefetch(batches):
@@ -174,7 +174,7 @@ def score_test_set(embed, prototypes, about, config, split, quiet=False):
             clip.append(clip_of_patch)
             bar.update(int(clip_of_patch[-1]) + 1 - bar.n)
     embeddings, clip = tf.concat(embeddings, 0), np.concatenate(clip)
-    return embeddings, clip, score(embeddings, clip, prototypes, keys, 'test', config, split)
+    return embeddings, clip, score(embeddings, clip, prototypes, keys, 'test', config, representation)
 
 
 def opened(models, folder, config, bands):
@@ -185,10 +185,7 @@ def opened(models, folder, config, bands):
     about, model = load_trained(models, folder, config, bands)
     prototypes, embed = models_proto.read_prototypes(folder), make_scorer(model)
 
-    def score(arrays, names):
-        split = SimpleNamespace(representation=arrays, test=dict.fromkeys(names, 0))
-        return score_test_set(embed, prototypes, about, config, split, quiet=True)[2]
-    return score
+    return lambda arrays, names: score_test_set(embed, prototypes, about, config, arrays, names, quiet=True)[2]
 
 
 def draw_embeddings(folder, embeddings, clip, scores, prototypes, config, split):

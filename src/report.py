@@ -67,7 +67,7 @@ def select(plan, arguments, results):
             print(f'note: {note}')
         jobs = opened.jobs()
         rows = plans.rows_of(jobs, read_results(results))
-        unknown = sorted({job.method for job in jobs if job.identity[-1] is None})
+        unknown = sorted({job.method for job in jobs if job.identity.data is None})
         if unknown:
             command = shlex.join(['python', 'reproduce.py', plan, *arguments])
             told = (f'the results of {listing(unknown, 99)} cannot be told from those on other data without their representations: make them '

@@ -207,7 +207,7 @@ def draw_curves(dataset, summary, methods, paths):
 def starts_pretrained(label):
     """Whether a method's name in tables, with what tells its variants apart, is that of one that starts from a pretrained network."""
     name = re.split(r' \[|, ', label)[0]
-    return name in config_methods and plans.needs_checkpoint(name)
+    return name in config_methods and plans.begins_pretrained(name)
 
 
 def draw_confusions(rows, folder):
@@ -340,7 +340,7 @@ def selected(rows, show):
 def without_weights(dataset):
     """(dataset, method, reason) of the methods of the data set's plan that begin with a pretrained network, as `write` takes them."""
     return [(dataset, method, plans.needed_weights(method))
-            for method in config_reproduce.get(dataset, {}).get('methods', ()) if plans.needs_checkpoint(method)]
+            for method in config_reproduce.get(dataset, {}).get('methods', ()) if plans.begins_pretrained(method)]
 
 
 TITLE = '# Results in full'

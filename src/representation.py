@@ -35,7 +35,7 @@ from shared import (
     data_folder,
     end_with,
     ids_in_sets,
-    index_folder,
+    index_path,
     listing,
     locked,
     read_index,
@@ -43,6 +43,7 @@ from shared import (
     read_rows,
     reading,
     signature,
+    source_path,
     split_segment,
     write_json,
     write_text,
@@ -86,8 +87,7 @@ class Kind:
 
     def configuration(self, dataset, **more):
         """The configuration of preprocess.py that makes this kind of representation of a data set, with `more` keys (dictionary)."""
-        overrides = [f'{key}={value!r}' for key, value in {'dataset': dataset, **more}.items()]
-        return complete(configure('config_preprocess', self.entry_for(dataset), overrides))
+        return complete(configure('config_preprocess', self.entry_for(dataset), dataset=dataset, **more))
 
 
 SPECTROGRAMS = Kind('spectrograms', ('time-freq', 'waveform'), 'preprocess.py', 'spec')
@@ -289,13 +289,13 @@ def check_set_up(config):
 
 # ---- making a representation -------------------------------------------------------------------------------------------
 
-def audio_folder(config):
-    """The folder of the sound files: the configured one, or the one that the index script read."""
-    if config['audio_folder'] is not None:
-        folder = data_folder() / config['audio_folder']
+def audio_folder(dataset, configured=None):
+    """The folder of a data set's sound files: the configured one, relative to DATA_FOLDER, or the one that the index script read."""
+    if configured is not None:
+        folder = data_folder() / configured
         remedy = 'set audio_folder, e.g. audio_folder=/path/to/the/audio'
     else:
-        source = index_folder(config['dataset']) / f'source_{config["dataset"]}.json'
+        source = source_path(dataset)
         remedy = 'make the index with the script in aux/, or set audio_folder, e.g. audio_folder=/path/to/the/audio'
         folder = Path(read_json(source, remedy).get('audio_folder') or source / 'audio_folder')
     if not folder.is_dir():
@@ -306,7 +306,7 @@ def audio_folder(config):
 def list_clips(config, folder):
     """This machine's contiguous share of the index as a list of (id, audio path, target path)."""
     index = read_index(data_folder() / config['index_file'])
-    audio_root = audio_folder(config)
+    audio_root = audio_folder(config['dataset'], config['audio_folder'])
     clips = [(key, audio_root / audio, folder / ((key if config['convert_id'] else array_name(audio)) + '.npy'))
              for key, audio in index.items()]
     targets = {}
@@ -427,7 +427,8 @@ class Representation:
         self.folder, self._dataset = data_folder() / relative_folder, dataset
         identifier, _, _ = self.folder.name.rpartition('__')
         own = '' if identifier == dataset else f' identifier={identifier}'
-        self.remedy = f'run `python {kind.command(dataset)}{own}` first'
+        command = f'run `python {kind.command(dataset)}{own}`'
+        self.remedy, self.again = f'{command} first', f'{command} again'
         self.settings = read_json(self.folder / 'config.json', self.remedy)
         rows = read_rows(self.folder / 'index.tsv', 3, self.remedy)
         self.paths = {key: path for key, (path, _) in rows.items()}
@@ -442,7 +443,7 @@ class Representation:
             self._compare(expected, 'the experiment was trained with', 'make that representation again, or train again')
         elif kind.entry:
             self._compare_with_configuration(self.settings.get('configuration', kind.entry_for(dataset)), dataset)
-        index_file = index_folder(dataset) / f'index_{dataset}_folds_all.tsv'
+        index_file = index_path(dataset)
         if index_file.exists():
             index = read_index(index_file)
             stale = [key for key in self.audio if self.audio[key] != index.get(key)]
@@ -458,7 +459,7 @@ class Representation:
         if name not in config_file.config_preprocess:
             return
         overrides = {k: v for k, v in self.settings.get('overrides', {}).items() if k in config_file.config_preprocess[name]}
-        wanted = complete(configure('config_preprocess', name, [f'dataset={dataset}']))
+        wanted = complete(configure('config_preprocess', name, dataset=dataset))
         command = f'{name} dataset={dataset}' if config_file.config_preprocess[name]['dataset'] != dataset else name
         wanted.update(overrides)
         if data_folder() / wanted['audio_representation_folder'] == self.folder:
@@ -476,7 +477,7 @@ class Representation:
         if missing and not skip_missing:
             reasons = [f'{key} ({self.refused.get(key, "not in its index: index and ground truth disagree")})' for key in missing]
             raise UserError(f'{len(missing)} clips of {path} are missing in {self.folder}: ids {listing(reasons)}. Correct the '
-                            f'files and {self.remedy.replace(" first", " again")}, or set skip_missing=True to go on without them')
+                            f'files and {self.again}, or set skip_missing=True to go on without them')
         if missing:
             print(f'skipping {len(missing)} clips of {path} that are missing in the representation: ids {listing(missing)}')
         return {key: label for key, label in labels.items() if key in self.paths}
@@ -491,7 +492,7 @@ class Representation:
                 raise self._missing(key) from None
             if not self._sounds[key]:
                 raise UserError(f'{path} (id {key}) is damaged or was made by an earlier version (it does not tell its sound): delete it '
-                                f'and {self.remedy.replace(" first", " again")}')
+                                f'and {self.again}')
         return self._sounds[key]
 
     def check_sounds(self, keys):
@@ -501,7 +502,7 @@ class Representation:
         """
         keys = [key for key in keys if key not in self._checked]
         try:
-            folder = audio_folder({'dataset': self._dataset, 'audio_folder': self.settings.get('overrides', {}).get('audio_folder')})
+            folder = audio_folder(self._dataset, self.settings.get('overrides', {}).get('audio_folder'))
         except UserError:  # the sounds are not on this machine
             return
         digests = Digests(self._dataset)
@@ -513,10 +514,10 @@ class Representation:
         self._checked.update(set(keys) - set(replaced))
         if replaced:
             raise UserError(f'{len(replaced)} sound files in {folder} were replaced since {self.folder} was made (ids '
-                            f'{listing(replaced)}): {self.remedy.replace(" first", " again")}')
+                            f'{listing(replaced)}): {self.again}')
 
     def _missing(self, key):
-        return UserError(f'{data_folder() / self.paths[key]} (id {key}) does not exist: {self.remedy.replace(" first", " again")}')
+        return UserError(f'{data_folder() / self.paths[key]} (id {key}) does not exist: {self.again}')
 
     def open(self, key, flat=True):
         """The array of a clip, float32, memory-mapped: (T, M), or (D,) for a type with one vector per clip.
@@ -530,7 +531,7 @@ class Representation:
             raise self._missing(key) from None
         except (ValueError, EOFError) as problem:
             raise UserError(f'{path} (id {key}) is damaged ({problem}): delete it and '
-                            f'{self.remedy.replace(" first", " again")}') from None
+                            f'{self.again}') from None
         return array.reshape(-1, array.shape[2]) if flat and array.ndim == 3 else array
 
     def bands(self, key):
@@ -545,7 +546,8 @@ class ArraysInMemory:
     """Arrays of clips that are not stored, which are read like those of a Representation: dictionary name -> array."""
 
     def __init__(self, arrays):
-        self._arrays, self.paths, self.remedy = arrays, {name: name for name in arrays}, 'check the sound files'
+        self._arrays, self.paths = arrays, {name: name for name in arrays}
+        self.remedy = self.again = 'check the sound files'
 
     def open(self, key, flat=True):
         """See Representation.open."""

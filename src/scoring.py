@@ -44,6 +44,8 @@ class Scorer:
 
     Measured on 2 CPU cores, both ways are equally fast, within a third, where they take equally many multiplications. On long
     clips that is at a hop of 44 frames for VGG, 18 for SB-CNN and 122 for TIMBRE. Clips of one patch are faster patch by patch.
+
+    Attributes: num_classes.
     """
 
     def __init__(self, forms, config, representation, quiet=False, **parts):
@@ -54,7 +56,7 @@ class Scorer:
             config: with sliding (default: True), n_frames, and for each set {part}_hop and {part}_batch_size.
             parts: val and test, ids of clips; None: that set will not be scored.
         """
-        self._patch_by_patch, self._slide = forms.patch_by_patch, {}
+        self._patch_by_patch, self._slide, self.num_classes = forms.patch_by_patch, {}, forms.model.output_shape[-1]
         parts = {part: keys for part, keys in parts.items() if keys is not None}
         slide = work = reason = None
         if not config.get('sliding', True):
@@ -113,12 +115,12 @@ def pays(work, representation, keys, config, part):
     return work.frame * frames + work.patch * patches < work.plain * patches
 
 
-def score_clips(scorer, split, labels, config, part, statistics, bar=None, kept=None):
+def score_clips(scorer, representation, labels, config, part, statistics, bar=None, kept=None):
     """Mean softmax probabilities of clips over all their patches.
 
     Args:
         scorer: Scorer of this set.
-        split: fewshot.DataSplit.
+        representation: representation.Representation of the clips.
         labels: id -> label of S clips.
         part: 'val' or 'test', chooses hop and batch size in `config`.
         statistics: (mean, std) of the input normalisation.
@@ -127,12 +129,12 @@ def score_clips(scorer, split, labels, config, part, statistics, bar=None, kept=
 
     Returns scores (S, C) float64 and the mean cross-entropy over patches.
     """
-    truth, means, costs = np.array(list(labels.values())), evaluation.MeanPerClip(len(labels), len(split.classes)), []
-    for logits, clip in scorer.logits(part, kept or scorer.inputs(split.representation, labels, config, part, *statistics)):
+    truth, means, costs = np.array(list(labels.values())), evaluation.MeanPerClip(len(labels), scorer.num_classes), []
+    for logits, clip in scorer.logits(part, kept or scorer.inputs(representation, labels, config, part, *statistics)):
         log_probabilities = log_softmax(logits, axis=1)
         means.add(np.exp(log_probabilities), clip)
         costs.append(-log_probabilities[np.arange(len(clip)), truth[clip]])
         if bar is not None:
             bar.update(int(clip[-1]) + 1 - bar.n)
-    evaluation.check_finite(means, labels, part, config, split.representation)
+    evaluation.check_finite(means, labels, part, config, representation)
     return means.result(), float(np.concatenate(costs).mean())

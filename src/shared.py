@@ -300,6 +300,16 @@ def index_folder(dataset):
     return data_folder() / 'index' / dataset
 
 
+def index_path(dataset):
+    """The index of a data set, see read_index (Path)."""
+    return index_folder(dataset) / f'index_{dataset}_folds_all.tsv'
+
+
+def source_path(dataset):
+    """The file that says what the index of a data set was made from (Path)."""
+    return index_folder(dataset) / f'source_{dataset}.json'
+
+
 def ground_truth_path(dataset, fold, part):
     """Ground truth of one part (train, val or test) of a fold, relative to DATA_FOLDER (str)."""
     return f'index/{dataset}/gt_{dataset}_fold{fold}_{part}.tsv'
@@ -324,7 +334,7 @@ def read_background(dataset):
 
 def independent_folds(dataset, count):
     """How many of `count` folds of a data set test different clips: those of one division, where divisions into folds are repeated."""
-    path = index_folder(dataset) / f'source_{dataset}.json'
+    path = source_path(dataset)
     division = read_json(path, 'make the index again').get('folds_per_division') if path.exists() else None
     return min(count, division or count)
 
@@ -373,8 +383,7 @@ def read_index(path):
 def ids_in_sets(dataset):
     """The ids that the training, validation and test sets of a data set's folds name (set); all ids if there are no such sets."""
     files = sorted(index_folder(dataset).glob(f'gt_{dataset}_fold*.tsv'))
-    index = index_folder(dataset) / f'index_{dataset}_folds_all.tsv'
-    return {key for path in files or [index] for key in read_rows(path, 2, 'make the index again with the script in aux/')}
+    return {key for path in files or [index_path(dataset)] for key in read_rows(path, 2, 'make the index again with the script in aux/')}
 
 
 def read_ground_truth(path, num_classes):
@@ -442,7 +451,7 @@ def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, so
     """
     check_name('the data set name', dataset)
     folder = index_folder(dataset)
-    names, index = folder / f'classes_{dataset}.txt', folder / f'index_{dataset}_folds_all.tsv'
+    names, index = folder / f'classes_{dataset}.txt', index_path(dataset)
     # The class names go first and come last: every training reads them, so none takes an interrupted mixture of old and new files, in which
     # ids mean other clips. A data set with fewer folds must not keep those of before.
     for stale in [names, index, *folder.glob(f'gt_{dataset}_fold*.tsv')]:
@@ -451,7 +460,7 @@ def write_dataset(dataset, audio_folder, audio_paths, labels, classes, folds, so
     for path, positions in {**sets, all_clips_path(dataset): sorted(set().union(*sets.values()))}.items():
         rows = (f'{i}\t{[float(c == labels[i]) for c in range(len(classes))]}\n' for i in positions)
         write_text(data_folder() / path, ''.join(rows))
-    write_json(folder / f'source_{dataset}.json', {'audio_folder': str(Path(audio_folder).resolve()), **source})
+    write_json(source_path(dataset), {'audio_folder': str(Path(audio_folder).resolve()), **source})
     for name, rows in (('recordings', enumerate(recordings or ())), ('background', enumerate(background, len(audio_paths)))):
         path, text = folder / f'{name}_{dataset}.tsv', ''.join(f'{i}\t{value}\n' for i, value in rows)
         write_text(path, text) if text else path.unlink(missing_ok=True)

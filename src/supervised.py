@@ -1,7 +1,6 @@
 """The supervised method: train a network on the chosen clips of each run, score it on the test set."""
 import contextlib
 import time
-from types import SimpleNamespace
 
 import numpy as np
 from tqdm import tqdm
@@ -71,7 +70,7 @@ def train_run(network, scorer, config, split, run, folder):
             seconds = time.perf_counter() - epoch_begin
             if split.val is not None:
                 estimate(network, frames, clips, config, run)
-                scores, val_cost = score_clips(scorer, split, split.val, config, 'val', statistics, kept=kept)
+                scores, val_cost = score_clips(scorer, split.representation, split.val, config, 'val', statistics, kept=kept)
                 accuracy = float(np.mean(scores.argmax(axis=1) == list(split.val.values())))
                 validated = [val_cost, accuracy]
                 if accuracy >= best_accuracy:  # of equal ones the latest, as in the study
@@ -137,8 +136,8 @@ def opened(models, folder, config, bands):
     forms, statistics = Forms(model), (about['normalize_mean'], about['normalize_std'])
 
     def score(arrays, names):
-        scorer, split = Scorer(forms, config, arrays, quiet=True, test=names), SimpleNamespace(representation=arrays, classes=config['classes'])
-        return score_clips(scorer, split, dict.fromkeys(names, 0), config, 'test', statistics)[0]  # nothing depends on the labels
+        scorer = Scorer(forms, config, arrays, quiet=True, test=names)
+        return score_clips(scorer, arrays, dict.fromkeys(names, 0), config, 'test', statistics)[0]  # nothing depends on the labels
     return score
 
 
@@ -159,5 +158,5 @@ def evaluate_run(scorer, models, experiment, folder, about, split):
     config, begin = experiment.config, time.perf_counter()
     with tqdm(total=len(split.test), desc=f'model of run {about["run"] + 1}', unit='clip', **PROGRESS) as bar:
         statistics = about['normalize_mean'], about['normalize_std']
-        scores, _ = score_clips(scorer, split, split.test, config, 'test', statistics, bar)
+        scores, _ = score_clips(scorer, split.representation, split.test, config, 'test', statistics, bar)
     experiment.save_result(folder, models.name(config), about, scores, split, time.perf_counter() - begin)

@@ -2,7 +2,7 @@
 import numpy as np
 
 import vggish_params as params
-from audio import decode, mean_of_channels, resample
+from audio import check_finite, decode, mean_of_channels, resample
 from mel_features import log_mel_spectrogram, sounding
 from shared import UserError
 
@@ -38,8 +38,7 @@ def waveform_to_examples(data, sample_rate, resampler='kaiser_best', rounded=Tru
     if data.ndim not in (1, 2) or data.size == 0 or not np.issubdtype(data.dtype, np.floating):
         raise UserError(f'samples of shape {data.shape} and type {data.dtype}: expected (length,) or (length, channels), '
                         f'floating-point, full scale = 1 (divide those of 16 bits by 32768)')
-    if not np.isfinite(data).all():
-        raise UserError(f'{np.count_nonzero(~np.isfinite(data))} samples are NaN or infinite')
+    check_finite(data)
     samples = data if data.dtype == np.float32 else data.astype(np.float64)
     samples = round_to_16_bits(samples) if rounded else samples
     samples = samples.astype(np.float64) if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float64)

@@ -7,8 +7,8 @@ import functools
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from audio import read_audio
-from mel_features import checked, log_mel_spectrogram, sounding
+from audio import checked_samples, read_audio
+from mel_features import log_mel_spectrogram, sounding
 
 SAMPLE_RATE = 16000                 # Hz
 STFT_WINDOW_SECONDS = 0.025
@@ -63,6 +63,6 @@ def tensorflow_hann():
 
 def padded(samples):
     """Samples (length,) as float32 with zeros up to whole patches. Raises UserError, see patches."""
-    samples = checked(samples)
+    samples = checked_samples(samples)
     more = max(0, -(-(len(samples) - PATCH_SAMPLES) // PATCH_HOP_SAMPLES))
     return np.pad(samples, (0, PATCH_SAMPLES + more * PATCH_HOP_SAMPLES - len(samples)))

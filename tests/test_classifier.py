@@ -276,8 +276,8 @@ def test_classify(neighbours, recordings, tmp_path):
     assert sorted(path.name for path in (tmp_path / 'timeline').iterdir()) == ['long.png']
 
 
-def test_what_is_unlike_the_training_clips_is_none_of_the_classes(fitted, recordings, tmp_path):
-    warm('classify.py', 'notes', recordings / 'a high.wav', '--csv', tmp_path / 'a.csv', '--threshold', 2, data_folder=fitted)
+def test_what_is_unlike_the_training_clips_is_none_of_the_classes(neighbours, recordings, tmp_path):
+    warm('classify.py', 'neighbours', recordings / 'a high.wav', '--csv', tmp_path / 'a.csv', '--threshold', 2, data_folder=neighbours)
     row = read_csv(tmp_path / 'a.csv').iloc[0]
     assert row['class'] == classifier.NONE and row['best'] == 'high' and row['runner_up'] in ('low', 'mid')
 

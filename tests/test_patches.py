@@ -22,7 +22,7 @@ PLAIN = {'n_frames': 128, 'pad_short': 'repeat-pad', 'pre_processing': None}
 
 class Arrays(dict):
     """Stands in for a Representation: id -> array."""
-    remedy = 'run `python preprocess.py spec` first'
+    remedy, again = 'run `python preprocess.py spec` first', 'run `python preprocess.py spec` again'
     opened = 0
 
     def open(self, key):

@@ -232,12 +232,6 @@ def test_the_chain_of_a_branch_is_one():
 
 # ---- scoring clips ---------------------------------------------------------------------------------------------------
 
-def task_of(arrays):
-    class Task:
-        representation, classes = arrays, list(range(CLASSES))
-    return Task
-
-
 @pytest.mark.parametrize('pad', ['zero-pad', 'repeat-pad'])
 @pytest.mark.parametrize('number, hop', [(1, 1), (2, 5), (3, 3)])
 def test_clip_scores_are_those_of_patch_by_patch(capsys, number, hop, pad):
@@ -250,7 +244,7 @@ def test_clip_scores_are_those_of_patch_by_patch(capsys, number, hop, pad):
     for sliding in (True, False):
         options = {**config, 'sliding': sliding}
         scorer = Scorer(Forms(model), options, arrays, test=labels)
-        results.append(score_clips(scorer, task_of(arrays), labels, options, 'test', (1.5, 2.0)))
+        results.append(score_clips(scorer, arrays, labels, options, 'test', (1.5, 2.0)))
     assert capsys.readouterr().out == 'scoring: sliding window\nscoring: patch by patch (sliding=False)\n'
     (ours, cost), (expected, expected_cost) = results
     assert np.ptp(expected, axis=0).min() > 1e-3

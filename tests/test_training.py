@@ -301,10 +301,10 @@ def test_a_huge_learning_rate_diverges():
 def test_clip_scores_are_mean_probabilities_over_patches(hop, batch_size):
     arrays = {key: random(length, 6, seed=length) for key, length in (('a', 2), ('b', 4), ('c', 30))}
     model, labels = tiny(), {'c': 2, 'a': 0, 'b': 1}
-    task = types.SimpleNamespace(representation=types.SimpleNamespace(open=arrays.__getitem__), classes=['x', 'y', 'z'])
+    representation = types.SimpleNamespace(open=arrays.__getitem__)
     config = {'n_frames': 4, 'pad_short': 'repeat-pad', 'pre_processing': None, 'test_hop': hop, 'test_batch_size': batch_size}
-    scorer = Scorer(Forms(model), config, task.representation, test=labels)
-    scores, cost = score_clips(scorer, task, labels, config, 'test', (0.5, 2.0))
+    scorer = Scorer(Forms(model), config, representation, test=labels)
+    scores, cost = score_clips(scorer, representation, labels, config, 'test', (0.5, 2.0))
     expected, costs = [], []
     for key, label in labels.items():
         clip = (np.resize(arrays[key], (max(4, len(arrays[key])), 6)) - 0.5) / 2
@@ -319,17 +319,17 @@ def test_clip_scores_are_mean_probabilities_over_patches(hop, batch_size):
 
 def test_a_set_that_stays_on_the_device_has_the_same_scores(monkeypatch):
     arrays = {key: random(length, 6, seed=length) for key, length in (('a', 2), ('b', 4), ('c', 30))}
-    labels, split = {'c': 2, 'a': 0, 'b': 1}, types.SimpleNamespace(classes=['x', 'y', 'z'], representation=types.SimpleNamespace(
-        open=arrays.__getitem__, bands=lambda key: arrays[key].shape[1]))
+    labels = {'c': 2, 'a': 0, 'b': 1}
+    representation = types.SimpleNamespace(open=arrays.__getitem__, bands=lambda key: arrays[key].shape[1])
     config = {'n_frames': 4, 'pad_short': 'repeat-pad', 'pre_processing': None, 'val_hop': 1, 'val_batch_size': 5}
-    scorer = Scorer(Forms(tiny()), config, split.representation, val=labels)
-    kept = scorer.keep(split.representation, labels, config, 'val', 0.5, 2.0)
-    read, again = (score_clips(scorer, split, labels, config, 'val', (0.5, 2.0), kept=given) for given in (None, kept))
+    scorer = Scorer(Forms(tiny()), config, representation, val=labels)
+    kept = scorer.keep(representation, labels, config, 'val', 0.5, 2.0)
+    read, again = (score_clips(scorer, representation, labels, config, 'val', (0.5, 2.0), kept=given) for given in (None, kept))
     assert len(kept) > 2
     np.testing.assert_array_equal(read[0], again[0])
     assert read[1] == again[1]
     monkeypatch.setattr(scoring, 'MOST_KEPT', 38 * 6 * 4 - 1)  # one byte less than what the padded clips take
-    assert scorer.keep(split.representation, labels, config, 'val', 0.5, 2.0) is None
+    assert scorer.keep(representation, labels, config, 'val', 0.5, 2.0) is None
 
 
 @pytest.fixture(scope='module')
