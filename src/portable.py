@@ -7,7 +7,6 @@ import numpy as np
 import embeddings
 import mobilenet_input
 import models_proto
-import pretrained
 import shallow
 import vggish_params
 import yamnet_input
@@ -30,13 +29,14 @@ class Portable(tf.Module):
     def __init__(self, opened, length):
         super().__init__(name='classifier')
         self.length = length
-        front, self._score = front_end(opened.config['representation'], length), scorer(opened)
-        self._model = getattr(self._score, 'model', None)  # so that its variables are saved
+        front = front_end(opened.config['representation'])
+        bands = front(tf.zeros((length,)))[0].shape[-1]
+        score, self._model = scorer(opened, bands)  # the model is an attribute, so that its variables are saved
         temperature = opened.calibration['temperature'] if opened.calibration else 1.0
 
         @tf.function(input_signature=[tf.TensorSpec((length,), tf.float32, name='samples')])
         def call(samples):
-            scores = self._score(*front(samples))
+            scores = score(*front(samples))
             logits = scores if opened.similarities else tf.math.log(tf.maximum(scores, 1e-12))
             confidence = tf.reduce_max(logits) if opened.similarities else tf.reduce_logsumexp(2 * logits)
             return {'probabilities': tf.nn.softmax(logits / temperature), 'confidence': confidence}
@@ -45,7 +45,7 @@ class Portable(tf.Module):
 
 # ---- front ends: functions samples (length,) -> (array, weights of its examples or None), as features.represent ---------
 
-def front_end(settings, length):
+def front_end(settings):
     """The front end of a representation with these settings. Raises UserError for one that has no such form."""
     kind = settings['type']
     if kind == 'mobilenet':
@@ -56,9 +56,9 @@ def front_end(settings, length):
         return lambda samples: (mfcc_statistics(samples, settings), None)
     if kind == 'waveform':
         return lambda samples: (samples[:, None], None)
-    if settings['spectrogram_type'] in ('mel', 'stft'):
+    if settings.get('spectrogram_type') in ('mel', 'stft'):
         return lambda samples: (spectrogram(samples, settings), None)
-    raise UserError(f'spectrogram_type={settings["spectrogram_type"]!r} cannot be exported: train on mel or stft')
+    raise UserError(f'a classifier on {settings.get("spectrogram_type", kind)} cannot be exported: train on mel or stft')
 
 
 def at_least(samples, length):
@@ -143,32 +143,22 @@ def mfcc_statistics(samples, settings):
                       for statistic in (tf.reduce_mean, tf.math.reduce_std)], 0)[None]
 
 
-# ---- models: functions (array, weights) -> scores (C,), with an attribute `model` --------------------------------------
+# ---- models: a function (array, weights) -> scores (C,), and the Keras model in it or None ------------------------------
 
-def scorer(opened):
-    """The scores of a classifier.Classifier, as its `scores` for one clip."""
-    config, folder = opened.config, opened.model
-    if (folder / shallow.HEAD).is_file():
+def scorer(opened, bands):
+    """The scores of a classifier.Classifier, as its `scores` for one clip, for arrays of so many bands."""
+    config, folder, method = opened.config, opened.model, method_of(opened.config)
+    if not method.network:
         return head(config, folder)
-    about, model = load_trained(method_of(config).models(), folder, config, bands_of(config))
-    prototypes = models_proto.read_prototypes(folder) if (folder / 'prototypes.npz').is_file() else None
+    about, model = load_trained(method.models(), folder, config, bands)
+    prototypes = models_proto.read_prototypes(folder) if opened.similarities else None
 
     def score(array, weights):
         patches = cut(array, config, about['normalize_mean'], about['normalize_std'])
         outputs = model(patches, training=False)
         values = tf.nn.softmax(outputs) if prototypes is None else models_proto.log_probabilities(outputs, prototypes, config['distance'])
         return weighted_mean(values, weights)
-    score.model = model
-    return score
-
-
-def bands_of(config):
-    """M of the arrays that a configuration reads."""
-    settings = config['representation']
-    if settings['type'] in pretrained.FRONT_ENDS:
-        return pretrained.of(config).shape[1]
-    return {'mel': settings.get('n_mels'), 'stft': settings.get('n_fft', 0) // 2 + 1}[settings['spectrogram_type']] \
-        if settings['type'] == 'time-freq' else 1
+    return score, model
 
 
 def cut(array, config, mean, std):
@@ -196,7 +186,7 @@ def weighted_mean(values, weights):
 
 
 def head(config, folder):
-    """A classifier of shallow.py on embeddings or MFCC statistics."""
+    """The same for a classifier of shallow.py on embeddings or MFCC statistics."""
     with np.load(folder / shallow.HEAD) as file:
         arrays = dict(file)
     name = config.get('classifier', 'nearest')
@@ -225,5 +215,4 @@ def head(config, folder):
             closeness = 2 * values @ known.T - np.square(known).sum(axis=1)
         votes = tf.gather(np.eye(arrays['labels'].max() + 1, dtype=np.float32)[arrays['labels']], tf.argmax(closeness, 1))
         return weighted_mean(votes, weights)
-    score.model = model
-    return score
+    return score, model
