@@ -115,7 +115,7 @@ def test_the_conclusions(differences):
 
 @pytest.mark.parametrize('method, other, beyond', [
     ('proto', 'VGG', ['20']), ('proto', 'SB-CNN BN', ['20']), ('SB-CNN BN', 'TIMBRE', []), ('TIMBRE', 'VGG', ['20']), ('SB-CNN BN', 'VGG', []),
-    *(('proto, new statistics', f'{name}, new statistics', ['2', '5']) for name in ('SB-CNN BN', 'TIMBRE')),
+    *(('proto, new statistics', f'{name}, new statistics', ['2', '5', '20']) for name in ('SB-CNN BN', 'TIMBRE')),
     ('proto, new statistics', 'VGG, new statistics', ['5', '10']), ('VGG, new statistics', 'SB-CNN BN, new statistics', SHOTS),
     ('log-learn VGG', 'VGG', ['10', '20']), ('log-learn VGG, new statistics', 'VGG, new statistics', ['1', '2', '5']),
     ('TIMBRE, new statistics', 'TIMBRE', []), ('SB-CNN BN, new statistics', 'SB-CNN BN', []),
