@@ -119,8 +119,12 @@ def differences(config, other, roles=('data', 'draw', 'method', 'evaluation', 'o
 
 def same_experiment(config, other):
     """Whether two configurations ask for the same experiment, apart from the number of its runs and the machine."""
-    quick = all(config.get(key) == other.get(key) for key in ('method', 'dataset', 'fold', 'n_shot', 'seed'))
-    return quick and not differences(config, other)  # every start of an experiment compares it with all of its fold
+    return same_draw(config, other) and not differences(config, other)  # the quick one first: a start compares with all of its fold
+
+
+def same_draw(config, other):
+    """Whether two configurations have the same method, data and draw of training clips."""
+    return all(config.get(key) == other.get(key) for key in ('method', 'dataset', 'fold', 'n_shot', 'seed'))
 
 
 def check(config):

@@ -14,7 +14,7 @@ import pandas as pd
 
 import evaluation
 import figures
-from configuration import check, differences, parse_overrides, print_overrides, same_experiment
+from configuration import check, differences, parse_overrides, print_overrides, same_draw, same_experiment
 from results import add_results, config_hash, data_hash, experiments_folder, result_row
 from shared import UserError, ground_truth_path, listing, locked, once_per_file, read_json, sync, take_lock, write_json, write_text
 
@@ -103,10 +103,9 @@ def find_experiment(name, method, train_command, arguments=(), keys=()):
 
 def announce_difference(config):
     """Print what keeps a configuration from continuing the newest experiment of its method, data, n_shot and seed, if there is one."""
-    same = ('method', 'dataset', 'fold', 'n_shot', 'seed')
     for folder in list_experiments(config['fold']):
         other = config_of(folder)
-        if other and all(other.get(key) == config.get(key) for key in same):
+        if other and same_draw(config, other):
             if differing := differences(config, other):
                 reasons = listing([f'{key}={other.get(key)!r}' for key in differing])
                 print(f'note: a new experiment begins, because {folder.name} has other settings: {reasons}')
