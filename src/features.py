@@ -44,9 +44,14 @@ def magnitudes(samples, n_fft, hop):
 
     As in librosa, frames are centred, both ends are continued by zeros, and the transform is computed in double precision.
     """
-    hann = 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, n_fft + 1)[:-1])  # periodic, with the last bits of SciPy's
-    for block in stft(np.pad(samples, n_fft // 2), hann, hop, n_fft):
+    for block in stft(np.pad(samples, n_fft // 2), hann(n_fft), hop, n_fft):
         yield np.abs(block.astype(np.complex64))
+
+
+@functools.lru_cache(maxsize=8)
+def hann(length):
+    """Periodic Hann window with the last bits of SciPy's, (length,) float64."""
+    return 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, length + 1)[:-1])
 
 
 def cqt_magnitude(samples, sample_rate, hop, n_bins):

@@ -227,18 +227,14 @@ def content_digest(path):
     For a part of a recording, start and end are added.
     """
     file, span = split_segment(path)
-    if span is None:
-        return _file_digest(file)
-    return _known_digest(file) + f'#{in_seconds(span[0])},{in_seconds(span[1])}'
+    return _file_digest(file) + (f'#{in_seconds(span[0])},{in_seconds(span[1])}' if span else '')
 
 
+@once_per_file  # a clip is asked for before and after it is read, a recording once for each of its parts
 def _file_digest(path):
     with open(path, 'rb') as file:
         digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
         return f'{file.tell()}-{digest}'
-
-
-_known_digest = once_per_file(_file_digest)  # recordings are long, and have many parts
 
 
 def write_text(path, text, durable=False):
