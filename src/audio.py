@@ -194,8 +194,7 @@ def blocks(path, seconds=5):
                     yield block, rate
                 check_length(found, promised, rate)
     except (soundfile.SoundFileError, RuntimeError, TypeError) as problem:
-        if 'malformed' in str(problem) or 'lost sync' in str(problem):
-            raise UserError(f'not readable as audio ({problem}): the file is damaged') from None
+        check_damage(problem)
         if found:  # another decoder would begin again
             raise UserError(f'damaged after {found / rate:.1f} s ({problem})') from None
         check_content(start)
@@ -230,10 +229,15 @@ def decode(path):
     except ValueError as problem:  # a header that promises more than any array can hold
         raise UserError(f'not readable as audio ({problem}): its header is damaged') from None
     except (soundfile.SoundFileError, RuntimeError, TypeError) as problem:
-        if 'malformed' in str(problem) or 'lost sync' in str(problem):  # a format that it knows, but damaged
-            raise UserError(f'not readable as audio ({problem}): the file is damaged') from None
+        check_damage(problem)
         check_content(start)
         return decode_with_ffmpeg(path)
+
+
+def check_damage(problem):
+    """Raise UserError if libsndfile knows the format of a file that it cannot read: the file is damaged then."""
+    if 'malformed' in str(problem) or 'lost sync' in str(problem):
+        raise UserError(f'not readable as audio ({problem}): the file is damaged') from None
 
 
 def decode_segment(path, begin, end):

@@ -80,14 +80,14 @@ def write(rows, name, missing=(), quiet=False, commands=''):
         for pattern in ('accuracy_*', 'confusion_*', '.tmp-*'):  # of an earlier report
             for path in set(folder.glob(pattern)) - set(drawn):
                 path.unlink()
-        if not quiet:
-            page.write(folder / 'report.html', f'Results: {name}', rows, notes, curves, confusions, commands)
-    for sentence in itertools.chain(*notes.values()) if not quiet else ():
+        if quiet:
+            return folder
+        page.write(folder / 'report.html', f'Results: {name}', rows, notes, curves, confusions, commands)
+    for sentence in itertools.chain(*notes.values()):
         print(f'note: {sentence}')
-    for dataset in notes if not quiet else ():
+    for dataset in notes:
         print(f'\n{dataset}\n' * (len(notes) > 1) + f'\n{accuracy_table(rows, dataset, missing)}'.rstrip('\n'))
-    if not quiet:
-        print(f'\nreport: {folder / "report.html"} (open it in a browser), {folder / "report.md"}')
+    print(f'\nreport: {folder / "report.html"} (open it in a browser), {folder / "report.md"}')
     return folder
 
 
