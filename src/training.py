@@ -106,8 +106,9 @@ def normalised_layers(model):
 def estimate_statistics(model, step, frames, passes, batch_size):
     """Replace the moving statistics of batch normalisation by plain averages over training patches, with the weights as they are.
 
-    With one update per epoch, moving averages of momentum 0.99 lag behind the weights when training stops: the network that is evaluated
-    is then not the one that was trained. Source of the idea: Wu and Johnson, Rethinking "batch" in BatchNorm (arXiv 2105.07576), "precise BN".
+    With few updates (one per epoch, if the clips fit one batch), moving averages of momentum 0.99 lag behind the weights when training
+    stops: the network that is evaluated is then not the one that was trained. Source of the idea: Wu and Johnson, Rethinking "batch" in
+    BatchNorm (arXiv 2105.07576), "precise BN".
 
     Args:
         step: from make_statistics_step.
