@@ -34,25 +34,33 @@ def labelled(rows):
     parts = rows['data'].map(lambda data: [*str(data).split('.'), ''])
     rows = rows.assign(label=rows['method'].where(~several, rows['method'] + ' [' + rows['config_hash'] + ']'),
                        state=parts.str[0], sets=parts.str[1])
-    reasons = [why_outdated(group) for _, group in rows.groupby(['dataset', 'label'])]
-    return rows.assign(outdated=pd.concat(reasons) if reasons else '')
-
-
-def why_outdated(rows):
-    """Why each result of a method on a data set does not count, '' for those that do (Series); `rows` in the order of their times."""
     why = pd.Series('', rows.index)
-    earlier = rows['state'] != rows['state'].iloc[-1]
-    why[earlier] = 'on an earlier state of the data (other sounds or labels)'
-    rows = rows[~earlier]
+    for _, group in rows.groupby('dataset'):
+        current = group['state'] == group.groupby('label')['state'].transform('last')
+        why[group.index[~current]] = 'on an earlier state of the data (other sounds or labels)'
+        for _, same in group[current].groupby('state'):
+            counting = on_newest_division(same)
+            for _, own in same.groupby('label'):  # a method without a result on the newest division keeps its earlier ones
+                counts = counting[own.index] if counting[own.index].any() else on_newest_division(own)
+                why[own.index[~counts]] = 'on an earlier division into training and test sets'
+    return rows.assign(outdated=why)
+
+
+def on_newest_division(rows):
+    """Which of `rows`, results on one state of the data in the order of their times, are known to be on the newest division (bool Series).
+
+    All folds of a division are made at the same time. So after the last change of any fold, the results tell the sets of their folds, and
+    those of a fold that was measured before that change alone do not count.
+    """
+    place, fold = pd.Series(rows.index, rows.index), rows['fold']
     replaced = rows['sets'] != rows.groupby('fold')['sets'].transform('last')
-    if replaced.any():  # all folds are made at the same time, so those that were measured before are of the earlier division, too
-        kept, ended = rows[~replaced], rows[replaced].groupby('fold')['date'].max()
-        since = kept['date'] >= kept['fold'].map(ended)
-        again = kept[since].groupby('fold')['date'].min()
-        back = again[again.index.isin(kept['fold'][kept['date'] < kept['fold'].map(ended)])]  # an earlier division came back
-        again = max([again.min(), *back])
-        why[rows.index[replaced | (rows['date'] < again)]] = 'on an earlier division into training and test sets'
-    return why
+    if not replaced.any():
+        return ~replaced
+    ended = place[replaced].groupby(fold).max()
+    begin = place[place > fold.map(ended)].groupby(fold).min()
+    back = fold[~replaced & (place < fold.map(ended))]  # folds whose earlier division came back
+    begin = max([begin[begin > ended.max()].min(), *begin[begin.index.isin(back)]])
+    return rows['sets'] == rows['sets'].where(place >= begin).groupby(fold).transform('last')
 
 
 def newest(rows):

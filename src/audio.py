@@ -117,7 +117,7 @@ def resample(samples, rate, new_rate, resampler):
 
 
 def seconds_of(path):
-    """Duration of a sound file as its header tells or a decoder estimates it, or of a part of one; None where neither knows.
+    """Duration in seconds of a sound file as its header or its packets tell it, or of a part of one; None where neither knows.
 
     Of joined MP3 files it is that of all parts, of joined Ogg files it is not known.
     """
@@ -142,7 +142,10 @@ def seconds_of(path):
     av.logging.set_level(av.logging.PANIC)
     try:
         with av.open(str(path), metadata_errors='ignore') as container:
-            return container.duration and container.duration / 1e6
+            seconds = container.duration and container.duration / 1e6
+            if ESTIMATED & set(container.format.name.split(',')):
+                return sum(float((packet.duration or 0) * packet.time_base) for packet in container.demux(audio=0) if packet.size) or seconds
+            return seconds
     except (av.error.FFmpegError, ValueError):
         return None
 

@@ -167,8 +167,9 @@ def check_unheard(folder, split, remedy):
 class Experiment:
     """An experiment folder that this process writes to. A lock keeps other processes from continuing it meanwhile."""
 
-    def __init__(self, folder, config, lock=None):
-        self.folder, self.id, self.config, self._lock = folder, folder.name, config, lock
+    def __init__(self, folder, config, lock=None, outdated=False):
+        """outdated: whether the fold's training set has changed since the experiment was trained."""
+        self.folder, self.id, self.config, self._lock, self._outdated = folder, folder.name, config, lock, outdated
 
     @classmethod
     def start(cls, config, again=True, wait=True, sounds=None):
@@ -289,13 +290,16 @@ class Experiment:
         self._add_results([row])
 
     @property
-    def _on_other_sets(self):
-        """Whether a command chose another training or test set than that of the fold: such results do not belong in the same means."""
+    def _apart(self):
+        """Why results do not belong in the means of the fold (str); '' if they do."""
         usual = {f'gt_{part}': ground_truth_path(self.config['dataset'], self.config['fold'], part) for part in ('train', 'test')}
-        return any(self.config['overrides'].get(key, path) != path for key, path in usual.items())
+        if any(self.config.get(key, path) != path for key, path in usual.items()):
+            return (f'another training or test set than that of the fold was chosen ({self.config["gt_train"]}, '
+                    f'{self.config["gt_test"]})')
+        return 'the training set of the fold has changed since the training' if self._outdated else ''
 
     def _add_results(self, rows):
-        if not self._on_other_sets:
+        if not self._apart:
             add_results(rows)
 
     def print_summary(self):
@@ -306,9 +310,8 @@ class Experiment:
         if rows := self.results():
             print(f'{rows[0]["method"]}, {rows[0]["dataset"]} fold {rows[0]["fold"]}, n_shot {rows[0]["n_shot"]}: '
                   f'accuracy {evaluation.describe([row["accuracy"] for row in rows])}')
-        if self._on_other_sets:
-            print(f'note: the command chose another training or test set than that of the fold ({self.config["gt_train"]}, '
-                  f'{self.config["gt_test"]}): the result is not added to results.tsv')
+        if self._apart:
+            print(f'note: {self._apart}: the result is not added to results.tsv')
 
 
 class Log:

@@ -22,7 +22,7 @@ class DataSplit:
     train: dict | None
     val: dict | None
     test: dict | None
-    others: dict  # of the fold's sets that were not loaded
+    others: dict  # part -> labels, of the fold's sets that were not loaded, as far as there are arrays
 
     @classmethod
     def load(cls, config, kind=SPECTROGRAMS, parts=PARTS, expected=None, optional=(), opened=None):
@@ -76,11 +76,18 @@ class DataSplit:
 
         The part 'all' stands for the labels of all sounds of the fold, in no order: equal for all folds of one state of the data.
         """
-        lines = {part: [f'{self.classes[label]}\t{self.representation.digest(key)}\n' for key, label in labels.items()]
-                 for part in (*PARTS, 'others') if (labels := getattr(self, part)) is not None}
-        lines['all'] = sorted({line for part in lines.values() for line in part})
-        del lines['others']
-        return {part: hashlib.sha256(''.join(content).encode()).hexdigest()[:12] for part, content in lines.items()}
+        loaded = {part: labels for part in PARTS if (labels := getattr(self, part)) is not None}
+        lines = {part: self._lines(labels) for part, labels in (loaded | self.others).items()}
+        everything = sorted({line for part in lines.values() for line in part})
+        return {**{part: hash_of(lines[part]) for part in loaded}, 'all': hash_of(everything)}
+
+    def _lines(self, labels):
+        return [f'{self.classes[label]}\t{self.representation.digest(key)}\n' for key, label in labels.items()]
+
+    def learned_by(self, config):
+        """Whether the fold's training set is the one that the experiment of a configuration learned from, although it may not be loaded."""
+        now = self.others.get('train') if self.train is None else self.train
+        return now is not None and hash_of(self._lines(now)) == config.get('data', {}).get('train')
 
     @property
     def identity(self):
@@ -101,14 +108,19 @@ class DataSplit:
         return mean_and_std(self.representation, ids if config['normalize'] == 'chosen' else self.train, config)
 
 
+def hash_of(lines):
+    """A short hash of lines of text (str)."""
+    return hashlib.sha256(''.join(lines).encode()).hexdigest()[:12]
+
+
 def _other_labels(config, sets, representation):
-    """Labels (id -> label) of the fold's sets that were not loaded, as far as there are arrays."""
+    """See DataSplit.others."""
     labels = {}
     for part in PARTS:
         path = data_folder() / (config.get(f'gt_{part}') or ground_truth_path(config['dataset'], config['fold'], part))
         if sets[part] is None and path.exists():
             found = read_ground_truth(path, config['num_classes_dataset'])
-            labels.update((key, label) for key, label in found.items() if key in representation.paths)
+            labels[part] = {key: label for key, label in found.items() if key in representation.paths}
     return labels
 
 

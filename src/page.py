@@ -112,15 +112,15 @@ def accuracy_table(rows):
 
 
 def balanced_accuracies(rows):
-    """Mean recall of the classes, over the runs of each method and n: dictionary (method, n_shot) -> float; without runs that are not here."""
+    """Mean recall of the classes of each method and n, the mean over folds: dictionary (method, n_shot) -> float; without runs that are not here."""
     found = {}
     for (label, n_shot), group in rows.groupby(['label', 'n_shot']):
         try:
             recalls = diagnosis.class_recalls(group)
         except (FileNotFoundError, ValueError, KeyError):
             continue
-        there = recalls[recalls['clips'] > 0].groupby('class')[['right', 'clips']].sum()
-        found[label, n_shot] = float((there['right'] / there['clips']).mean())
+        there = recalls[recalls['clips'] > 0].groupby(['fold', 'class'])[['right', 'clips']].sum()
+        found[label, n_shot] = float((there['right'] / there['clips']).groupby('fold').mean().mean())
     return found
 
 
@@ -155,7 +155,7 @@ def naive_split(rows, recordings):
             right += list(score(*shallow.stack(features, keys[test])).argmax(axis=1) == truth[test])
     except (UserError, ValueError, KeyError):
         return None
-    grouped = own['correct'].sum() / own['clips'].sum()
+    grouped = analysis.averages(own)['mean']
     difference = np.mean(right) - grouped
     return (f'{len(labels)} clips come from {len({recordings.get(key, key) for key in labels})} recordings. With recordings kept together, '
             f'{own["label"].iloc[0]} reaches {grouped:.3f} at n = {largest}. A random split puts clips of one recording into both the training and '

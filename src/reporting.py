@@ -217,7 +217,7 @@ def draw_confusions(rows, folder):
     """
     paths, lines = {}, []
     for (dataset, label), runs in analysis.with_most_shots(rows).groupby(['dataset', 'label'], sort=False):
-        about = f'n = {runs["n_shot"].iloc[0]}, {len(runs)} run(s), accuracy {runs["correct"].sum() / runs["clips"].sum():.3f}'
+        about = f'n = {runs["n_shot"].iloc[0]}, {len(runs)} run(s), {runs["correct"].sum()} of {runs["clips"].sum()} decisions right'
         models = [f'{row.experiment}/{row.model}' for row in runs.itertuples()]
         try:
             classes, counts = evaluation.add_confusions([experiments_folder() / model for model in models])

@@ -115,7 +115,7 @@ def evaluate(models, folder, config, split):
     """
     # all weights come from the experiment; the test set is that of now
     config = {**config, 'checkpoint': None, 'data': {**config.get('data', {}), **split.data}}
-    experiment = Experiment(folder, config)
+    experiment = Experiment(folder, config, outdated=not split.learned_by(config))
     model = models.build(config, split.representation.bands(next(iter(split.test))))
     scorer = Scorer(Forms(model), config, split.representation, test=split.test)
     for name in experiment.models():

@@ -95,6 +95,26 @@ def test_a_division_that_comes_back():
     assert newest(rows)[['fold', 'accuracy']].values.tolist() == [[0, 0.3]]
 
 
+def on_divisions(*rows):
+    """Results in the order of their times, each as (method, division, fold, accuracy)."""
+    return results(*({'method': method, 'fold': fold, 'accuracy': accuracy, 'data': f'wwwwwwww.{fold}{division}',
+                      'date': f'2024-01-01 00:00:{second:02}'} for second, (method, division, fold, accuracy) in enumerate(rows)))
+
+
+def test_of_three_divisions_the_newest_counts():
+    """Fold 0 changes from A to B, then fold 1 from B to C: fold 0 of B is no result on C."""
+    rows = on_divisions(('VGG', 'A', 0, 0.9), ('VGG', 'B', 0, 0.8), ('VGG', 'B', 1, 0.7), ('VGG', 'C', 1, 0.2))
+    assert newest(rows)['accuracy'].tolist() == [0.2]
+
+
+@pytest.mark.parametrize('first', [('VGG', 'proto'), ('proto', 'VGG')])
+def test_what_one_method_tells_of_a_division_counts_for_the_others(first):
+    """VGG's fold 0 was measured before the division changed, its folds 1 and 2 after that; the rows of proto show when it changed."""
+    rows = on_divisions(*((method, 'A', 0, 0.9) for method in first), ('VGG', 'B', 1, 0.5), ('VGG', 'B', 2, 0.4),
+                        *(('proto', 'B', fold, 0.3) for fold in range(3)))
+    assert newest(rows)[['method', 'accuracy']].values.tolist() == [['VGG', 0.5], ['VGG', 0.4], *[['proto', 0.3]] * 3]
+
+
 def test_of_runs_of_the_same_second_the_last_row_counts():
     assert summarise(results({'accuracy': 0.1}, {'accuracy': 0.2}))['mean'].tolist() == [0.2]
 

@@ -170,9 +170,10 @@ def test_path_may_be_text(tmp_path, make):
 
 # ---- files of phones, recorders and editors ---------------------------------------------------------------------------
 
-def encode(path, codec, rate=RATE, seconds=4, form=None, options={}, container={}):
+def encode(path, codec, rate=RATE, seconds=4, form=None, options={}, container={}, level=1):
     """Write noise under a tone of 440 Hz with FFmpeg; returns the path."""
     sound = tone(440, seconds, rate) + np.random.default_rng(0).normal(0, 0.05, round(seconds * rate)).astype(np.float32)
+    sound *= np.float32(level)
     with av.open(str(path), 'w', form, options=container) as output:
         stream = output.add_stream(codec, rate, options=options)
         stream.layout, stream.bit_rate = 'mono', 12200 if 'amr' in codec else 64000
@@ -286,6 +287,16 @@ def test_mp3_without_its_length_that_begins_quietly(tmp_path):
     assert abs(seconds_of(path) - 10) < 0.1
     for samples in (decode(path)[0], np.concatenate([block for block, _ in blocks(path)])):
         assert abs(len(samples) / RATE - 10) < 0.1
+
+
+def test_the_duration_of_aac_that_begins_loudly(tmp_path):
+    """FFmpeg estimates it by the bit rate of the first frames."""
+    loud, quiet = encode(tmp_path / 'loud.aac', 'aac', seconds=3), encode(tmp_path / 'quiet.aac', 'aac', seconds=30, level=0)
+    path = tmp_path / 'a.aac'
+    path.write_bytes(loud.read_bytes() + quiet.read_bytes())
+    with av.open(str(path)) as container:
+        assert not 20 < container.duration / 1e6 < 50
+    assert abs(seconds_of(path) - 33) < 0.2
 
 
 def test_joined_mp3_and_chained_ogg(tmp_path):

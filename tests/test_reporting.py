@@ -181,10 +181,10 @@ def test_confusion_of_all_runs_at_the_largest_n(toy, monkeypatch):
     folder = reporting.write(rows, 'toy')
     assert {'confusion_toy_VGG.png', 'confusion_toy_log-learn_VGG.png'} < files(folder)
     assert [(matrix.tolist(), classes, title) for matrix, classes, title, _ in drawn] == [
-        ([[2, 4], [1, 3]], ['a', 'b'], 'toy: VGG\nn = 5, 2 run(s), accuracy 0.500'),
-        ([[3, 0], [0, 2]], ['a', 'b'], 'toy: log-learn VGG\nn = 5, 1 run(s), accuracy 1.000')]
+        ([[2, 4], [1, 3]], ['a', 'b'], 'toy: VGG\nn = 5, 2 run(s), 5 of 10 decisions right'),
+        ([[3, 0], [0, 2]], ['a', 'b'], 'toy: log-learn VGG\nn = 5, 1 run(s), 5 of 5 decisions right')]
     text = (folder / 'report.md').read_text()
-    assert '- [log-learn VGG](confusion_toy_log-learn_VGG.png): n = 5, 1 run(s), accuracy 1.000\n' in text
+    assert '- [log-learn VGG](confusion_toy_log-learn_VGG.png): n = 5, 1 run(s), 5 of 5 decisions right\n' in text
 
 
 @pytest.mark.parametrize('damage, reason', [('deleted', 'experiments/fold_0_1/m0/confusion_matrix.tsv is not here (deleted, or made elsewhere)'),

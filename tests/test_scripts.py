@@ -935,6 +935,20 @@ def test_what_the_first_weights_were_trained_on_counts_along_a_chain_of_experime
             'test clips are training or validation clips of', 'load_model')
 
 
+def test_a_result_of_an_earlier_training_set_is_not_among_those_of_the_present_one(trained):
+    data, *_ = trained
+    results, path = data / 'experiments/results.tsv', data / 'index/mine/gt_mine_fold0_train.tsv'
+    before, lines = results.read_text(), path.read_text().splitlines(keepends=True)
+    results.write_text(before.splitlines(keepends=True)[0])
+    path.write_text(''.join(lines[1:]))
+    done = succeeded(warm('sl_evaluate.py', 'latest', data_folder=data))
+    assert 'note: the training set of the fold has changed since the training: the result is not added to results.tsv' in done
+    assert len(results.read_text().splitlines()) == 1
+    path.write_text(''.join(lines))
+    assert 'not added' not in succeeded(warm('sl_evaluate.py', 'latest', data_folder=data))
+    assert [line.split('\t')[9] for line in results.read_text().splitlines()] == [line.split('\t')[9] for line in before.splitlines()]
+
+
 def test_a_result_on_another_test_set_is_not_among_the_others(trained, monkeypatch):
     data, *_ = trained
     monkeypatch.setenv('DATA_FOLDER', str(data))
