@@ -188,6 +188,21 @@ def read_arguments():
     return args
 
 
+def first_of_copies(folder, files):
+    """Of each file the first one with the same content, itself or another (list of str)."""
+    different = sorted(set(files))
+    first = {different[i]: different[same[0]] for same in identical_files(folder, different) for i in same}
+    return [first.get(file, file) for file in files]
+
+
+def together(keys):
+    """Positions of equal keys, of those that occur more than once (list of lists)."""
+    found = collections.defaultdict(list)
+    for i, key in enumerate(keys):
+        found[key].append(i)
+    return [places for places in found.values() if len(places) > 1]
+
+
 def main():
     args = read_arguments()
     if not args.replace:
@@ -203,16 +218,15 @@ def main():
         raise UserError(f'the tables name {len(classes)} class(es) with {args.min_clips} clips or more: at least two are needed')
     refuse_alike(classes, 'correct the table')
     labels = [classes.index(name) for name in names]
-    files = [str(split_segment(path)[0]) for path in paths]
-    if args.labels:
-        identical = identical_files(args.folder, paths)
-        refuse_copies(identical, paths, labels, 'classes', 'A clip has one class: correct the table, or move a file away')
-        recordings = find_recordings(paths, paths, args.group, identical)
-    elif args.group is not None:
-        recordings = find_recordings(paths, files, args.group, [])
+    files, spans = zip(*((str(file), span) for file, span in map(split_segment, paths)))
+    sounds = first_of_copies(args.folder, files)
+    same_parts = together(zip(sounds, spans))
+    refuse_copies(same_parts, paths, labels, 'classes', 'A clip has one class: correct the table, or move a file away')
+    if args.labels or args.group is not None:  # --group '' keeps the parts of a file apart
+        recordings = find_recordings(paths, files, args.group, together(sounds) if args.group else same_parts)
     else:
-        recordings = files
-        print(f'recordings: {len(set(files))} files with {len(files)} clips; the clips of a file stay together')
+        recordings = sounds
+        print(f'recordings: {len(set(sounds))} in {len(set(files))} files with {len(files)} clips; the clips of a file stay together')
     finish(args, args.folder, paths, labels, classes, *new_split(args, labels, recordings, classes), recordings=recordings)
 
 

@@ -30,7 +30,7 @@ def identical_files(folder, paths):
                             'away') from None
     identical = [same for same in by_content.values() if len(same) > 1]
     if identical:
-        print(f'identical files: {sum(map(len, identical))} clips have only {len(identical)} different contents; clips with '
+        print(f'identical files: {sum(map(len, identical))} files have only {len(identical)} different contents; files with '
               'the same content are one recording')
     return identical
 

@@ -13,7 +13,7 @@ from scipy import stats
 
 from configuration import ALL
 from evaluation import mean_interval
-from shared import UserError, independent_folds, listing
+from shared import UserError, independent_folds, listing, source_path
 
 REFERENCES = Path(__file__).resolve().parents[1] / 'data/references.tsv'
 REFERENCE_COLUMNS = ['dataset', 'method', 'n_shot', 'folds', 'settings', 'accuracy', 'spread', 'runs', 'source']
@@ -94,6 +94,13 @@ def left_out(rows):
             sentences.append(f'{dataset}: the methods were measured on different divisions into training and test sets (folds '
                              f'{listing(several)}).')
     return sentences
+
+
+def unknown_divisions(dataset, rows):
+    """A sentence (list of str) if it is not known whether the folds of some results are a repeated division: see shared.independent_folds."""
+    if rows['fold'].nunique() < 2 or source_path(dataset).exists():
+        return []
+    return [f'{dataset}: its index is not here. If its folds are repeated divisions (--repeats), the intervals are too narrow.']
 
 
 def position(n_shot):
@@ -186,7 +193,7 @@ def recommend(rows, key):
         rows: rows of results.tsv of one data set.
         key: function (method's name) -> its place, the cheapest first.
 
-    Returns a dictionary: n_shot; method as in `labelled`, its name alone, its experiment (of one run); mean, low, high; lists of the other
+    Returns a dictionary: n_shot; method as in `labelled`, its name alone, its experiment (of one run) and state; mean, low, high; lists of the other
     methods: equal (not told from it), better, worse, fewer (on fewer folds), apart (no test is possible) and missing (no result at this n);
     and comparisons: its own ones, see against.
     """
@@ -209,7 +216,7 @@ def recommend(rows, key):
     told.update({label: 'fewer' for label in summary.index[~summary['complete']]})
     others = {kind: [label for label in summary.index if label != chosen and told.get(label, 'apart') == kind]
               for kind in ('equal', 'better', 'worse', 'fewer', 'apart')}
-    return {'n_shot': largest, 'method': chosen, 'name': names.loc[chosen, 'method'], 'experiment': names.loc[chosen, 'experiment'],
+    return {'n_shot': largest, 'method': chosen, 'name': names.loc[chosen, 'method'], **names.loc[chosen, ['experiment', 'state']].to_dict(),
             **summary.loc[chosen, ['mean', 'low', 'high']].to_dict(), **others, 'missing': missing, 'comparisons': comparisons}
 
 

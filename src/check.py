@@ -195,7 +195,9 @@ def judge_recordings(args, paths, names, identical, pairs, report):
         return list(paths)
     apart = pairs[[recordings[row.i] != recordings[row.j] for row in pairs.itertuples()]]
     if len(apart):
-        report.add('warning', f'{len(apart)} pair{"s" * (len(apart) > 1)} of near-duplicates, counted as different recordings: '
+        most = max(collections.Counter([*apart['i'], *apart['j']]).values())
+        more = 'at least ' * (most >= near_duplicates.NEIGHBOURS)  # no clip is compared with more
+        report.add('warning', f'{more}{len(apart)} pair{"s" * (len(apart) > 1)} of near-duplicates, counted as different recordings: '
                    + listing([f'{row.file} = {row.other} ({row.similarity:.2f})' for row in apart.itertuples()], 4),
                    'If they were cut from one recording, results would be too good: remove one of each pair, or name what they have in common '
                    'with --group')

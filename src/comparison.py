@@ -37,6 +37,9 @@ def describe(one, two):
     Test: for one run each, McNemar's exact test on the clips that only one of them decides rightly; for several runs, a paired t-test of the
     runs' accuracies on the common clips.
     """
+    configs = [config_of(experiments_folder() / name) for name in (one, two)]
+    if len(datasets := {config['dataset'] for config in configs if config}) > 1:
+        raise UserError(f'{one} and {two} are of different data sets ({listing(sorted(datasets))}): their clips cannot be compared')
     a, b = decisions(one), decisions(two)
     both = a.merge(b, on=['audio', 'run'], suffixes=('', ' of two'))
     if both.empty:
@@ -61,7 +64,6 @@ def describe(one, two):
         difference = means[1] - means[0]
         p = stats.ttest_rel(*means[::-1]).pvalue if np.ptp(difference) > 1e-9 else 1.0 if abs(difference.iloc[0]) < 1e-9 else float('nan')
         lines.append(f'paired t-test over {runs} runs: p {equals(p)}')
-    configs = [config_of(experiments_folder() / name) for name in (one, two)]
     if keys := differences(*configs):
         told = [key if isinstance(one, dict) else f'{key}: {one!r} -> {two!r}'
                 for key in keys for one, two in [[config.get(key) for config in configs]]]

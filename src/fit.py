@@ -30,7 +30,7 @@ from configuration import ALL, CHECKS, differences, parse_overrides, print_overr
 from experiment import config_of, finished_models
 from methods import method_of, start_tensorflow
 from representation import audio_folder, complete, store
-from results import experiments_folder, results_so_far
+from results import data_hash, experiments_folder, results_so_far
 from shared import (
     UserError,
     all_clips_path,
@@ -52,7 +52,7 @@ def main():
     if not folds or not (data_folder() / all_clips_path(args.dataset)).is_file():
         raise UserError(f'{args.dataset} has no fold with a training and a test set, or its index was made by an earlier version: make '
                         f'the index again with the script in aux/')
-    name = args.method or best_method(args.dataset, args.overrides)
+    name, state = (args.method, None) if args.method else best_method(args.dataset, args.overrides)
     method, entry = plans.method_named(name), plans.entry_of(name)
     configs = {fold: plans.configure(name, args.overrides, args.dataset, fold, ALL, 1) for fold in folds}
     first = configs[folds[0]]
@@ -70,6 +70,9 @@ def main():
     weights = {'save_weights': True} if 'save_weights' in entry else {}
     config = {**plans.configure(name, args.overrides, args.dataset, folds[0], ALL, 1, **weights), 'gt_train': all_clips_path(args.dataset)}
     split = method.load_split(config, ('train',))
+    if state not in (None, data_hash(split.data).partition('.')[0]):
+        print(f'note: {name} was recommended by results on an earlier state of the data (other sounds or labels): compare the methods again '
+              f'with `python reproduce.py own datasets={args.dataset}`')
     if method.network:
         start_tensorflow()
     seconds = durations(config, split)
@@ -134,7 +137,7 @@ def read_arguments():
 
 
 def best_method(dataset, overrides):
-    """The method that the results on a data set recommend, see above.
+    """The method that the results on a data set recommend, and the state of the data that they were measured on: see analysis.labelled.
 
     Raises UserError without results, and when the best ones have settings that would not be those of the classifier.
     """
@@ -143,6 +146,8 @@ def best_method(dataset, overrides):
     if rows.empty:
         raise UserError(f'no method was measured on {dataset} yet: compare them with `python reproduce.py own datasets={dataset}`, or '
                         f'name one with --method')
+    for sentence in analysis.left_out(rows):
+        print(f'note: {sentence}')
     best = analysis.recommend(rows, plans.cost)
     print(analysis.recommendation(best))
     measured = config_of(experiments_folder() / best['experiment'])
@@ -156,7 +161,7 @@ def best_method(dataset, overrides):
     else:
         print(f'note: experiments/{best["experiment"]} is not here, so it is not known whether {best["name"]} was measured with the '
               'settings of the classifier')
-    return best['name']
+    return best['name'], best['state']
 
 
 def validated(name):

@@ -57,7 +57,8 @@ def write(rows, name, missing=(), quiet=False, commands=''):
     if rows.empty:
         raise UserError('there is no result to report: train and evaluate first, e.g. python sl_train.py spec')
     folder = experiments_folder() / f'report_{name}'
-    notes = {dataset: analysis.left_out(rows[rows['dataset'] == dataset]) for dataset in sorted({*rows['dataset'], *(name for name, *_ in missing)})}
+    notes = {dataset: [*analysis.left_out(own), *analysis.unknown_divisions(dataset, own)]
+             for dataset in sorted({*rows['dataset'], *(name for name, *_ in missing)}) for own in [rows[rows['dataset'] == dataset]]}
     rows = analysis.newest(rows)
     with locked(folder / '.lock'):
         summary, pairs, verdicts, spent = tables(rows)

@@ -526,7 +526,7 @@ def test_folder_copies_are_one_recording(run, index, tmp_path):
         for i in range(8):
             shutil.copy(folder / f'{name}/{i}.wav', folder / f'{name}/{i} (1).wav')
     code, output = run('index_folder.py', folder, 'mine')
-    assert code == 0 and 'identical files: 32 clips have only 16 different contents' in output
+    assert code == 0 and 'identical files: 32 files have only 16 different contents' in output
     paths, truth, _ = index('mine')
     contents = [{(folder / paths[key]).read_bytes() for key in truth[0, part]} for part in ('train', 'test')]
     assert len(contents[1]) > 1 and not contents[0] & contents[1]

@@ -482,6 +482,17 @@ def test_without_results_there_is_no_best_method(data, tmp_path):  # noqa: F811
     refused(warm('fit.py', 'tones', data_folder=folder), 'no method was measured on tones', 'reproduce.py own datasets=tones')
 
 
+def test_a_recommendation_by_results_on_earlier_sounds_is_told(data, tmp_path):  # noqa: F811
+    folder = commands.copy_of(commands.tones(), tmp_path / 'data')
+    shutil.rmtree(folder / 'experiments', ignore_errors=True)
+    succeeded(warm('knn_mfcc.py', 'dataset=tones', 'fold=0', 'n_shot=all', 'num_experiment_runs=1', data_folder=folder))
+    told = 'note: knn_mfcc was recommended by results on an earlier state of the data (other sounds or labels): compare the methods again'
+    assert told not in succeeded(warm('fit.py', 'tones', data_folder=folder))
+    sound = next((folder / 'audio').rglob('*.wav'))
+    write_sound(sound, np.random.default_rng(0).normal(0, 0.1, 44100).astype(np.float32), 44100)
+    assert told in succeeded(warm('fit.py', 'tones', data_folder=folder))
+
+
 def test_the_share_of_background_sounds_that_are_rejected(data, tmp_path, monkeypatch):  # noqa: F811
     """Each sound counts alike, however many windows it has."""
     folder, sounds = tmp_path / 'data', commands.make_sounds(tmp_path / 'sounds')

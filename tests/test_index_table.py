@@ -13,7 +13,7 @@ from classifier import COLUMNS
 from commands import refused, succeeded, warm
 from index_table import Sounds
 from representation import Representation
-from shared import UserError, array_name, content_digest, in_seconds, read_recordings, split_segment
+from shared import UserError, array_name, content_digest, in_seconds, read_index, read_recordings, split_segment
 
 RATE = 22050
 TONES = {'low': 300, 'high': 4000}
@@ -56,7 +56,7 @@ def test_annotations_become_clips_without_cutting(recordings, tmp_path):
     csv(recordings / 'third.csv', 'r2.mp3')
     files = {path.name for path in recordings.iterdir()}
     done = succeeded(warm('index_table.py', recordings, 'night', '--annotations', '--folds', 'auto', data_folder=tmp_path / 'data'))
-    assert 'recordings: 3 files with 18 clips' in done and 'cross-validation: 3 folds, 2 times' in done
+    assert 'recordings: 3 in 3 files with 18 clips' in done and 'cross-validation: 3 folds, 2 times' in done
     succeeded(warm('preprocess.py', 'spec', 'dataset=night', 'resample_sr=22050', data_folder=tmp_path / 'data'))
     assert {path.name for path in recordings.iterdir()} == files
     arrays = Representation('audio_representation/night__time-freq', 'night')
@@ -159,7 +159,7 @@ def test_a_label_track_belongs_to_the_sound_beside_it(tmp_path):
     for site, label in (('one', 'low'), ('two', 'high')):
         for night in 'ab':
             (tmp_path / f'field/{site}').mkdir(parents=True, exist_ok=True)
-            soundfile.write(tmp_path / f'field/{site}/{night}.wav', np.random.default_rng(ord(night)).normal(0, 0.1, 5 * RATE), RATE)
+            soundfile.write(tmp_path / f'field/{site}/{night}.wav', np.random.default_rng([len(label), ord(night)]).normal(0, 0.1, 5 * RATE), RATE)
             (tmp_path / f'field/{site}/{night}.txt').write_text(f'1.0\t2.0\t{label}\n3.0\t4.0\t{label}\n')
             (tmp_path / f'field/{site}/._{night}.txt').write_bytes(bytes(range(256)))
     succeeded(warm('index_table.py', tmp_path / 'field', 'sites', '--annotations', '--folds', 2, data_folder=tmp_path / 'data'))
@@ -175,6 +175,27 @@ def test_seconds_around_point_labels_end_with_the_recording(recordings, tmp_path
     succeeded(warm(*command, '--around', 2, data_folder=tmp_path / 'data'))
     assert clips_of('points', tmp_path) == {'r0.wav#t=0,1.5': 'low', 'r0.wav#t=5,7': 'high', 'r0.wav#t=10.5,12': 'low',
                                             'r1.flac#t=1,2': 'low', 'r1.flac#t=3,4': 'high'}
+
+
+def test_copies_of_a_recording_are_one_recording(tmp_path):
+    """Their parts begin at slightly different times, so no two clips are the same."""
+    folder = silent(tmp_path / 'field', *(f'r{i}.wav' for i in range(6)))
+    for i in range(6):
+        (folder / f'copy{i}.wav').write_bytes((folder / f'r{i}.wav').read_bytes())
+        (folder / f'r{i}.txt').write_text('0.5\t1.5\tlow\n2.5\t3.5\thigh\n')
+        (folder / f'copy{i}.txt').write_text('0.51\t1.51\tlow\n2.51\t3.51\thigh\n')
+    command = 'index_table.py', folder, 'copies', '--annotations', '--folds', 3
+    done = succeeded(warm(*command, data_folder=tmp_path / 'data'))
+    assert 'recordings: 6 in 12 files with 24 clips' in done and '12 files have only 6 different contents' in done
+    for options in ((), ('--group', '(.*)[.]wav')):
+        succeeded(warm(*command, *options, data_folder=tmp_path / 'data'))
+        index = read_index(tmp_path / 'data/index/copies/index_copies_folds_all.tsv')
+        for fold in range(3):
+            sets = [{split_segment(index[line.split('\t')[0]])[0].stem.removeprefix('copy').removeprefix('r') for line in
+                     (tmp_path / f'data/index/copies/gt_copies_fold{fold}_{part}.tsv').read_text().splitlines()} for part in ('train', 'test')]
+            assert sets[0] and sets[1] and not sets[0] & sets[1]
+    (folder / 'copy0.txt').write_text('0.5\t1.5\thigh\n')
+    refused(warm(*command, data_folder=tmp_path / 'data'), 'the same sound is in two classes', "copy0.wav#t=0.5,1.5' = 'r0.wav#t=0.5,1.5'")
 
 
 def silent(folder, *paths):
