@@ -103,6 +103,15 @@ def test_the_same_sound_in_two_classes_and_near_duplicates(folder, tmp_path):
     assert '3 pairs of near-duplicates, counted as different recordings' in findings(tables, 'warning')
 
 
+def test_of_many_near_duplicates_not_all_pairs_are_counted(folder, tmp_path):
+    sound, noise = chirps(7), np.random.default_rng(0)
+    for i in range(14):
+        write_sound(folder / f'dog/copy{chr(97 + i)}.wav', sound * (1 - i / 20) + noise.normal(0, 1e-4, len(sound)).astype(np.float32), RATE)
+    _, _, tables = check(folder, tmp_path)
+    count, = re.findall(r'at least (\d+) pairs of near-duplicates', findings(tables, 'warning'))
+    assert int(count) == (tables['pairs']['kind'] == 'near-duplicate').sum()
+
+
 def test_too_few_recordings_and_names_that_look_like_recordings(tmp_path):
     folder = tmp_path / 'sounds'
     for label in ('a', 'b'):

@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import analysis
 import commands
 import diagnosis
 import page as page_module
 from commands import succeeded, warm
+from conftest import results
+from shared import write_table, write_text
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 
@@ -103,6 +106,20 @@ def test_pictures_and_sounds_are_whole(page):
     assert len(pictures) >= 3 + len(sounds)
     assert all(base64.b64decode(picture).startswith(b'\x89PNG') for picture in pictures)
     assert all(base64.b64decode(sound)[0] in (0xFF, 0x49) for sound in sounds)  # a frame, or an ID3 tag
+
+
+def test_balanced_accuracy_is_a_mean_over_folds(monkeypatch, data_folder):
+    """Fold 0 has five runs, fold 1 one: with equally many clips of each class, it is the accuracy. And a class name may hold quotes."""
+    names = ['"A" call', 'b']
+    rows = results(*({'fold': fold, 'run': run, 'accuracy': accuracy, 'correct': round(4 * accuracy), 'clips': 4, 'experiment': f'fold_{fold}_0',
+                      'model': f'm{run}'} for fold, runs, accuracy in ((0, 5, 0.5), (1, 1, 1.0)) for run in range(runs)))
+    for row in rows.itertuples():
+        folder = data_folder / 'experiments' / row.experiment / row.model
+        write_text(folder / 'train_ids.tsv', ''.join(f'{i}\t{name}\n' for i, name in enumerate(names)))
+        write_table(pd.DataFrame({'class': names, 'recall': row.accuracy, 'clips': 2}), folder / 'class_report.tsv')
+    rows = analysis.newest(rows)
+    assert diagnosis.class_recalls(rows)['train'].eq(1).all()
+    assert page_module.balanced_accuracies(rows) == {('VGG', '5'): 0.75} and analysis.summarise(rows)['mean'].tolist() == [0.75]
 
 
 def test_names_from_files_are_no_markup(tmp_path, monkeypatch):

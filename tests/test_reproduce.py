@@ -13,6 +13,7 @@ import pytest
 import commands
 from commands import Started, environment, experiments, models, refused, rows, run_script, same_weights, succeeded, tree, warm
 from results import results_so_far
+from shared import write_json
 
 PLAN = ('reproduce.py', 'demo', 'datasets=tones', 'folds=0,1', 'methods=knn_mfcc,TIMBRE,proto', 'n_shots=1,2', 'epochs=3',
         'filters=4', 'max_accuracy=0')
@@ -436,3 +437,5 @@ def test_keys_of_spectrograms_make_a_representation_of_their_own(tones, tmp_path
     told, = re.findall('settings that differ: (.*)', text)
     assert 'representation' in told.split('; ') and not any(part.startswith((';', ',')) for part in told.split('; '))
     refused(warm('report.py', f'compare={one}', data_folder=data), 'expected two experiments')
+    write_json(experiments(data)[1] / 'config.json', {**configs[1], 'dataset': 'frogs'})
+    refused(warm('report.py', f'compare={one},{two}', data_folder=data), 'are of different data sets (frogs, tones)')
