@@ -33,7 +33,8 @@ def main(folder):
         for resampler in ('kaiser_2018', 'kaiser_best'):
             difference = log_mel(resample(original, HALF, RATE, resampler)) - up
             for low, high in ((0, 9000), (9000, HALF / 2), (HALF / 2, HALF)):
-                note(found, f'original of 22 kHz, {resampler}, {low / 1000:.0f} to {high / 1000:.0f} kHz', difference[(CENTRES >= low) & (CENTRES < high)])
+                note(found, f'original of 22 kHz, {resampler}, {low / 1000:.0f} to {high / 1000:.0f} kHz',
+                     difference[(CENTRES >= low) & (CENTRES < high)])
     print(f'{len(files)} clips')
     for name, values in found.items():
         print(f'{name:55s} {np.mean(values):.4f}')

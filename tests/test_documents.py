@@ -141,7 +141,8 @@ def test_what_the_table_of_networks_from_scratch_says(differences):
     ahead_at_1 = differences['log-learn VGG, new statistics', 'VGG, new statistics']['1']
     at_2, at_5, at_10, at_20 = (f'{proto[n]["difference"]:+.0f}' for n in SHOTS[1:])
     for sentence in (f'the gain holds at every n: {min(gains):.0f} to {max(gains):.0f} points',
-                     f'For `proto` the gain is clear at n = 2 and 10: {at_2} and {at_10} points; it is {at_5} at n = 5 and {at_20} at n = 20, with 0 in',
+                     f'For `proto` the gain is clear at n = 2 and 10: {at_2} and {at_10} points; it is {at_5} at n = 5 and {at_20} at n = 20, '
+                     'with 0 in',
                      f'VGG is {min(neighbours):.0f} to {max(neighbours):.0f} points above nearest neighbours from n = 5 on',
                      f'log-learn VGG is {ahead_at_1["difference"]:.0f} points ahead of VGG at n = 1 (95 % interval {ahead_at_1["low"]:.0f} to '
                      f'{ahead_at_1["high"]:.0f})',
