@@ -4,7 +4,6 @@ Usage: python benchmarks/own_clips.py [numbers of clips per class, e.g. 5 10]   
 Prints the accuracy of each method of `sl_train.py` on the clips that it was trained on, as in the study and with new statistics, over the runs whose
 weights are there for both. They are runs of `reproduce.py from_scratch`, with the same training clips and the same trained weights.
 """
-import csv
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / 'src'))
 from experiment import config_of
+from fewshot import read_drawn
 from methods import method_of, start_tensorflow
 from representation import Representation
 from results import experiments_folder, results_so_far
@@ -42,8 +42,7 @@ def accuracy(experiment, model):
     """Share of a run's training clips that its network classifies correctly."""
     folder = experiments_folder() / experiment / model
     config = config_of(folder.parent)
-    chosen = pd.read_csv(folder / 'train_ids.tsv', sep='\t', header=None, names=['id', 'class'], dtype=str, keep_default_na=False,
-                         quoting=csv.QUOTE_NONE)
+    chosen = read_drawn(folder)
     arrays = Representation(config['audio_representation_folder'], config['dataset'])
     score = method_of(config).open(folder, config, arrays.open(chosen['id'][0]).shape[-1])
     decided = score(arrays, list(chosen['id'])).argmax(axis=1)

@@ -2,8 +2,6 @@
 
 All functions take decisions that `held_out` has read: each clip was scored by models that did not learn from its recording.
 """
-import csv
-
 import numpy as np
 import pandas as pd
 from sklearn.metrics import balanced_accuracy_score, precision_recall_fscore_support
@@ -11,6 +9,7 @@ from sklearn.metrics import balanced_accuracy_score, precision_recall_fscore_sup
 import calibration
 from analysis import newest, position, with_most_shots
 from evaluation import accuracy_interval, read_decisions, scores_of
+from fewshot import read_drawn
 from results import experiments_folder
 
 MORE = 20           # clips of a class that a learning curve is continued by
@@ -115,9 +114,7 @@ def class_recalls(rows):
     found = []
     for row in newest(rows).itertuples():
         folder = experiments_folder() / row.experiment / row.model
-        drawn = pd.read_csv(folder / 'train_ids.tsv', sep='\t', header=None, names=['id', 'class'], dtype=str, keep_default_na=False,
-                            quoting=csv.QUOTE_NONE)
-        counts = drawn['class'].value_counts()
+        counts = read_drawn(folder)['class'].value_counts()
         report = pd.read_csv(folder / 'class_report.tsv', sep='\t', keep_default_na=False, dtype={'class': str})
         report = report.assign(right=(report['recall'] * report['clips']).round().astype(int))
         if (report['right'].sum(), report['clips'].sum()) != (row.correct, row.clips):

@@ -50,7 +50,7 @@ def magnitudes(samples, n_fft, hop):
 
 @functools.lru_cache(maxsize=8)
 def hann(length):
-    """Periodic Hann window with the last bits of SciPy's, (length,) float64."""
+    """Periodic Hann window with the last bits of SciPy's, as librosa uses it, (length,) float64: those of mel_features.periodic_hann differ."""
     return 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, length + 1)[:-1])
 
 

@@ -1,10 +1,12 @@
 """Which clips a run may learn from: the split of a data set, the seeded draw of a few clips per class, and episodes."""
+import csv
 import functools
 import hashlib
 import zlib
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from configuration import ALL, select
 from patches import mean_and_std
@@ -106,6 +108,12 @@ class DataSplit:
         if config['normalize'] is None:
             return None, None
         return mean_and_std(self.representation, ids if config['normalize'] == 'chosen' else self.train, config)
+
+
+def read_drawn(folder):
+    """The training clips of a run, from what DataSplit.draw wrote into its model folder: DataFrame with id and class (both str)."""
+    return pd.read_csv(folder / 'train_ids.tsv', sep='\t', header=None, names=['id', 'class'], dtype=str, keep_default_na=False,
+                       quoting=csv.QUOTE_NONE)
 
 
 def hash_of(lines):

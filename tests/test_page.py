@@ -108,7 +108,7 @@ def test_pictures_and_sounds_are_whole(page):
     assert all(base64.b64decode(sound)[0] in (0xFF, 0x49) for sound in sounds)  # a frame, or an ID3 tag
 
 
-def test_balanced_accuracy_is_a_mean_over_folds(monkeypatch, data_folder):
+def test_balanced_accuracy_is_a_mean_over_folds(data_folder):
     """Fold 0 has five runs, fold 1 one: with equally many clips of each class, it is the accuracy. And a class name may hold quotes."""
     names = ['"A" call', 'b']
     rows = results(*({'fold': fold, 'run': run, 'accuracy': accuracy, 'correct': round(4 * accuracy), 'clips': 4, 'experiment': f'fold_{fold}_0',
